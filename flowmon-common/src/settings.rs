@@ -1,0 +1,26 @@
+//! What userspace tells the kernel side.
+
+use crate::abi::abi;
+
+/// A watched interface: the value of its entry in `ENDPOINTS`, by ifindex.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Endpoint {
+    /// From this moment (`CLOCK_MONOTONIC`, ns), who is seen speaking first in a connectionless
+    /// protocol is taken to have opened the flow; before it, the flow may have been under way.
+    pub settled_ns: u64,
+    /// Row of the interface in the totals.
+    pub slot: u32,
+    /// Named padding.
+    pub reserved: u32,
+}
+abi!(Endpoint, size = 16, align = 8);
+
+/// Entries of the flow map unless userspace says otherwise.
+pub const MAX_FLOWS: u32 = 65_536;
+/// Interfaces that can be watched at once.
+pub const MAX_ENDPOINTS: u32 = 1024;
+/// Datagrams that can be in pieces at once.
+pub const MAX_FRAGMENTS: u32 = 8192;
+/// Size of the event ring: a power of two, in whole pages.
+pub const EVENTS_BYTES: u32 = 1 << 20;
