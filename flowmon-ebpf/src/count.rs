@@ -1,0 +1,50 @@
+//! The exact totals, and the packets that belong to no flow.
+
+use flowmon_common::{Counter, Direction, Traffic};
+
+use crate::maps::{COUNTERS, ENDPOINTS, TOTALS};
+
+/// Adds to an interface's totals. Plain additions: the row is this CPU's own, and tc programs do
+/// not interrupt one another.
+#[inline(always)]
+pub(crate) fn total(slot: u32, direction: Direction, traffic: &Traffic) {
+    let Some(totals) = TOTALS.get_ptr_mut(slot) else {
+        return;
+    };
+    // SAFETY: a pointer into this CPU's row of the map.
+    let totals = unsafe { &mut *totals };
+    let half = match direction {
+        Direction::Tx => &mut totals.tx,
+        Direction::Rx => &mut totals.rx,
+    };
+    half.packets += traffic.packets;
+    half.bytes += traffic.bytes;
+}
+
+/// Adds to one of the counters.
+#[inline(always)]
+pub(crate) fn count(counter: Counter, amount: u64) {
+    if let Some(value) = COUNTERS.get_ptr_mut(counter as u32) {
+        // SAFETY: a pointer into this CPU's row of the map.
+        unsafe { *value += amount };
+    }
+}
+
+/// This CPU's part of a counter.
+#[inline(always)]
+pub(crate) fn read(counter: Counter) -> u64 {
+    COUNTERS.get(counter as u32).copied().unwrap_or(0)
+}
+
+/// A packet that belongs to no flow is in the totals all the same.
+#[inline(never)]
+pub(crate) fn unattributed(ifindex: u32, direction: Direction, traffic: &Traffic, cause: Counter) {
+    // SAFETY: userspace removes an entry only after it detached the programs that read it.
+    match unsafe { ENDPOINTS.get(&ifindex) } {
+        Some(endpoint) => {
+            total(endpoint.slot, direction, traffic);
+            count(cause, traffic.packets);
+        }
+        None => count(Counter::UnknownInterface, traffic.packets),
+    }
+}

@@ -1,0 +1,62 @@
+//! The kernel side of flowmon: counts every packet of every watched interface, by flow.
+//!
+//! It observes. Each program ends in `TC_ACT_UNSPEC`, so whatever is attached behind it runs as if
+//! flowmon were not there.
+#![no_std]
+#![no_main]
+#![feature(core_intrinsics)]
+#![expect(internal_features, reason = "atomic_xadd is the one atomic this target has; see atomic.rs")]
+
+mod account;
+mod atomic;
+mod count;
+mod emit;
+mod fragments;
+mod icmp;
+mod maps;
+mod open;
+mod packet;
+mod scratch;
+
+use aya_ebpf::{bindings::TC_ACT_UNSPEC, macros::classifier, programs::TcContext};
+use flowmon_common::{Direction, Link};
+
+/// What a container sent, at the ingress of its host-side interface.
+#[classifier]
+pub fn flowmon_tx(ctx: TcContext) -> i32 {
+    observe(&ctx, Direction::Tx, Link::Ethernet)
+}
+
+/// What a container is about to receive, at the egress of its host-side interface.
+#[classifier]
+pub fn flowmon_rx(ctx: TcContext) -> i32 {
+    observe(&ctx, Direction::Rx, Link::Ethernet)
+}
+
+/// As [`flowmon_tx`], for devices without a link-layer header.
+#[classifier]
+pub fn flowmon_ip_tx(ctx: TcContext) -> i32 {
+    observe(&ctx, Direction::Tx, Link::Ip)
+}
+
+/// As [`flowmon_rx`], for devices without a link-layer header.
+#[classifier]
+pub fn flowmon_ip_rx(ctx: TcContext) -> i32 {
+    observe(&ctx, Direction::Rx, Link::Ip)
+}
+
+#[inline(always)]
+fn observe(ctx: &TcContext, direction: Direction, link: Link) -> i32 {
+    account::packet(ctx, direction, link);
+    TC_ACT_UNSPEC
+}
+
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    // Unreachable: the verifier refuses programs that could come here.
+    loop {}
+}
+
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

@@ -1,0 +1,36 @@
+//! Every map. Userspace names them in `flowmon/src/kernel/maps.rs`.
+
+use aya_ebpf::{
+    macros::map,
+    maps::{HashMap, LruHashMap, PerCpuArray, RingBuf},
+};
+use flowmon_common::{
+    Counter, Endpoint, FlowKey, FlowStats, FragmentKey, FragmentOwner, Totals,
+    settings::{EVENTS_BYTES, MAX_ENDPOINTS, MAX_FLOWS, MAX_FRAGMENTS},
+};
+
+/// The detail: one entry per flow. When it is full the least recently used entry goes, so it is
+/// never the truth about how much there was.
+#[map]
+pub(crate) static FLOWS: LruHashMap<FlowKey, FlowStats> = LruHashMap::with_max_entries(MAX_FLOWS, 0);
+
+/// The truth: what crossed each interface, whatever became of the detail.
+#[map]
+pub(crate) static TOTALS: PerCpuArray<Totals> = PerCpuArray::with_max_entries(MAX_ENDPOINTS, 0);
+
+/// What could not be attributed, by cause.
+#[map]
+pub(crate) static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(Counter::ALL.len() as u32, 0);
+
+/// The watched interfaces, by ifindex.
+#[map]
+pub(crate) static ENDPOINTS: HashMap<u32, Endpoint> = HashMap::with_max_entries(MAX_ENDPOINTS, 0);
+
+/// First fragments, for the others of their datagram.
+#[map]
+pub(crate) static FRAGMENTS: LruHashMap<FragmentKey, FragmentOwner> =
+    LruHashMap::with_max_entries(MAX_FRAGMENTS, 0);
+
+/// New flows, for userspace to know at once.
+#[map]
+pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(EVENTS_BYTES, 0);

@@ -1,0 +1,74 @@
+//! The first packet of a flow.
+
+use aya_ebpf::{bindings::BPF_NOEXIST, helpers::bpf_ktime_get_ns, programs::TcContext};
+use aya_log_ebpf::warn;
+use flowmon_common::{Counter, Endpoint, FlowKey, FlowStats, Initiator, parse::Sender};
+
+use crate::{
+    account::{self, Seen},
+    count, emit,
+    maps::{ENDPOINTS, FLOWS},
+    scratch,
+};
+
+/// Makes the flow's entry, with its first packet in it.
+#[inline(never)]
+pub(crate) fn flow(ctx: &TcContext, key: &FlowKey, seen: &Seen) {
+    // SAFETY: userspace removes an entry only after it detached the programs that read it.
+    let Some(endpoint) = (unsafe { ENDPOINTS.get(key.ifindex) }) else {
+        count::count(Counter::UnknownInterface, seen.traffic.packets);
+        return;
+    };
+    let Some(room) = scratch::stats() else {
+        return;
+    };
+    let stats = room.write(first(seen, endpoint));
+    match FLOWS.insert(key, &*stats, BPF_NOEXIST.into()) {
+        Ok(()) => {
+            count::total(endpoint.slot, seen.direction, &seen.traffic);
+            emit::new_flow(key, stats, seen.direction);
+        }
+        // Another CPU made the entry in the meantime, or there is no room for one.
+        Err(errno) => match FLOWS.get_ptr_mut(key) {
+            // SAFETY: a pointer to a live entry of the map.
+            Some(flow) => unsafe { account::add(flow, seen) },
+            None => refused(ctx, key.ifindex, seen, errno),
+        },
+    }
+}
+
+#[inline(always)]
+fn first(seen: &Seen, endpoint: &Endpoint) -> FlowStats {
+    // SAFETY: takes nothing, returns a number.
+    let now = unsafe { bpf_ktime_get_ns() };
+    let mut stats = FlowStats {
+        first_ns: now,
+        last_ns: now,
+        initiator: initiator(seen, now, endpoint) as u8,
+        slot: endpoint.slot as u16,
+        ..FlowStats::default()
+    };
+    let half = stats.half_mut(seen.direction);
+    half.traffic = seen.traffic;
+    half.tcp_flags = seen.tcp_flags;
+    stats
+}
+
+#[inline(always)]
+fn initiator(seen: &Seen, now: u64, endpoint: &Endpoint) -> Initiator {
+    match seen.sender {
+        Sender::Opens => Initiator::sender(seen.direction),
+        Sender::Answers => Initiator::sender(seen.direction.reversed()),
+        Sender::Speaks if now >= endpoint.settled_ns => Initiator::sender(seen.direction),
+        Sender::Speaks | Sender::Continues => Initiator::Unknown,
+    }
+}
+
+/// Why is worth a message, but one for each CPU is enough.
+#[inline(never)]
+fn refused(ctx: &TcContext, ifindex: u32, seen: &Seen, errno: i32) {
+    if count::read(Counter::MapFull) == 0 {
+        warn!(ctx, "the flow map refused an entry: errno {}", -errno);
+    }
+    count::unattributed(ifindex, seen.direction, &seen.traffic, Counter::MapFull);
+}
