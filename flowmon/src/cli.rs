@@ -1,0 +1,181 @@
+//! What can be typed. The only file that names clap.
+
+use std::{io::IsTerminal as _, time::Duration};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use flowmon_common::settings::MAX_FLOWS;
+
+use crate::{
+    kernel::Hook,
+    selection::Pattern,
+    settings::{Output, Watch},
+};
+
+/// Audits container networks: every flow of every container, counted exactly.
+#[derive(Debug, Parser)]
+#[command(name = "flowmon", version, arg_required_else_help = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+    /// Say more on stderr: -v for what is attached and detached, -vv for everything.
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Watch interfaces, live.
+    Watch(WatchArgs),
+    /// List interfaces: what is behind each, and whether `--iface all` watches it.
+    Interfaces {
+        /// What to print.
+        #[arg(long, value_enum, default_value = "table", env = "FLOWMON_OUTPUT")]
+        output: ListOutput,
+    },
+    /// Find out by trying what this kernel and these privileges allow.
+    Doctor,
+    /// Watch a throw-away bridge cni0 with containers-as-namespaces and traffic between them.
+    Demo(DemoArgs),
+}
+
+/// `flowmon watch`
+#[derive(Debug, Args)]
+pub struct WatchArgs {
+    /// A bridge (its ports, followed as they come and go), a veth, any interface, a glob, or `all`
+    /// (everything with a container, pod or virtual machine behind it). Several at once.
+    #[arg(
+        long, required = true, num_args = 1.., value_delimiter = ',', value_name = "IFACE",
+        env = "FLOWMON_IFACE"
+    )]
+    iface: Vec<Pattern>,
+    #[command(flatten)]
+    view: ViewArgs,
+    /// Flows the kernel keeps at most; beyond that, detail is lost, never the totals.
+    #[arg(
+        long, value_name = "N", default_value_t = MAX_FLOWS, env = "FLOWMON_MAX_FLOWS",
+        value_parser = clap::value_parser!(u32).range(64..=262_144)
+    )]
+    max_flows: u32,
+    /// How to attach: tcx (Linux 6.6 and newer) or clsact.
+    #[arg(long, value_enum, default_value = "auto", env = "FLOWMON_HOOK")]
+    hook: HookArg,
+}
+
+/// `flowmon demo`
+#[derive(Debug, Args)]
+pub struct DemoArgs {
+    #[command(flatten)]
+    view: ViewArgs,
+}
+
+#[derive(Debug, Args)]
+struct ViewArgs {
+    /// Stop by itself after this long: 30s, 5m, 1h30m.
+    #[arg(long, value_name = "DURATION", value_parser = duration, env = "FLOWMON_DURATION")]
+    duration: Option<Duration>,
+    /// Time between two readings of the kernel's counters.
+    #[arg(
+        long, value_name = "DURATION", default_value = "1s", value_parser = duration,
+        env = "FLOWMON_INTERVAL"
+    )]
+    interval: Duration,
+    /// What to print; auto is a table on a terminal and JSON otherwise.
+    #[arg(long, value_enum, default_value = "auto", env = "FLOWMON_OUTPUT")]
+    output: OutputArg,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum OutputArg {
+    Auto,
+    Table,
+    Json,
+}
+
+/// How to print a list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ListOutput {
+    /// Columns for people.
+    Table,
+    /// One JSON object a line.
+    Json,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum HookArg {
+    Auto,
+    Tcx,
+    Clsact,
+}
+
+impl WatchArgs {
+    /// What it means.
+    pub fn settings(self) -> Watch {
+        Watch {
+            max_flows: self.max_flows,
+            hook: match self.hook {
+                HookArg::Auto => None,
+                HookArg::Tcx => Some(Hook::Tcx),
+                HookArg::Clsact => Some(Hook::Clsact),
+            },
+            ..self.view.settings(self.iface)
+        }
+    }
+}
+
+impl DemoArgs {
+    /// What it means, on `bridge`.
+    pub fn settings(self, bridge: &str) -> Watch {
+        self.view.settings(vec![Pattern::Name(bridge.to_owned())])
+    }
+}
+
+impl ViewArgs {
+    fn settings(self, interfaces: Vec<Pattern>) -> Watch {
+        let output = match self.output {
+            OutputArg::Table => Output::Table,
+            OutputArg::Auto if std::io::stdout().is_terminal() => Output::Table,
+            OutputArg::Auto | OutputArg::Json => Output::Json,
+        };
+        Watch {
+            interfaces,
+            duration: self.duration,
+            interval: self.interval,
+            output,
+            max_flows: MAX_FLOWS,
+            hook: None,
+        }
+    }
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let shortest = Duration::from_millis(10);
+    text.parse::<jiff::SignedDuration>()
+        .ok()
+        .and_then(|duration| Duration::try_from(duration).ok())
+        .filter(|duration| *duration >= shortest)
+        .ok_or_else(|| "expected a duration of 10ms or more, like 500ms, 5s or 2m".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
+
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn durations_are_positive_and_have_units() {
+        assert_eq!(duration("5s").unwrap(), Duration::from_secs(5));
+        assert_eq!(duration("1h30m").unwrap(), Duration::from_secs(5400));
+        for wrong in ["", "5", "-5s", "0s", "1ms", "soon", "99999999999999999999h"] {
+            assert!(duration(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! One file per command: from settings to exit code.
+
+mod demo;
+mod doctor;
+mod interfaces;
+mod watch;
+
+use std::{fmt, process::ExitCode};
+
+use crate::{
+    cli::{Cli, Command},
+    kernel, netlink, pipeline,
+};
+
+/// Exit codes: a promise to scripts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// Done, nothing found.
+    Done = 0,
+    /// Wrong usage or input, or output that can't be written.
+    Usage = 2,
+    /// Can't observe here: privileges or kernel.
+    CannotObserve = 4,
+}
+
+/// Why a command failed, and with which code.
+#[derive(Debug)]
+struct Failure {
+    exit: Exit,
+    message: String,
+}
+
+impl Failure {
+    fn new(exit: Exit, message: impl fmt::Display) -> Self {
+        Self { exit, message: message.to_string() }
+    }
+}
+
+impl From<kernel::Error> for Failure {
+    fn from(error: kernel::Error) -> Self {
+        Self::new(Exit::CannotObserve, error)
+    }
+}
+
+impl From<netlink::Error> for Failure {
+    fn from(error: netlink::Error) -> Self {
+        Self::new(Exit::CannotObserve, error)
+    }
+}
+
+impl From<pipeline::Error> for Failure {
+    fn from(error: pipeline::Error) -> Self {
+        let exit = match error {
+            pipeline::Error::NoSuchInterface { .. } | pipeline::Error::Output(_) => Exit::Usage,
+            pipeline::Error::Kernel(_) | pipeline::Error::Netlink(_) | pipeline::Error::Wait(_) => {
+                Exit::CannotObserve
+            }
+        };
+        Self::new(exit, error)
+    }
+}
+
+/// Does what was typed.
+pub fn run(cli: Cli) -> ExitCode {
+    let result = match cli.command {
+        Command::Watch(args) => watch::run(&args.settings()),
+        Command::Interfaces { output } => interfaces::run(output),
+        Command::Doctor => doctor::run(),
+        Command::Demo(args) => demo::run(args),
+    };
+    let exit = result.unwrap_or_else(|failure| {
+        tracing::error!("{}", failure.message);
+        failure.exit
+    });
+    ExitCode::from(exit as u8)
+}
+
+/// A runtime for one thread: the pipeline is one task, and network namespaces belong to threads.
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(Exit::CannotObserve, format_args!("starting: {error}")))
+}
+
+/// Writes to stdout what a command has to say. A reader that went away is no error.
+fn print(text: &str) -> Result<(), Failure> {
+    use std::io::{ErrorKind, Write as _};
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(Failure::new(Exit::Usage, format_args!("cannot write the output: {error}")))
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,5 @@
+//! The flows that are known right now: sans-IO, time and counts are arguments, reports are results.
+
+mod table;
+
+pub use table::FlowTable;

@@ -1,0 +1,135 @@
+//! What can go wrong between userspace and the kernel, each with what to do about it.
+
+use aya::{EbpfError, maps::MapError, programs::ProgramError};
+
+/// The kernel did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Built with `FLOWMON_EBPF_OBJECT=none`.
+    #[error("this flowmon was built without its kernel side; build it with ./scripts/flowmon")]
+    NoObject,
+    /// The process may not do it.
+    #[error(
+        "not permitted to {what}: flowmon needs {missing}; run it as root, or give it these \
+         capabilities (`flowmon doctor` shows what is missing)"
+    )]
+    NotPermitted {
+        /// What was tried.
+        what: &'static str,
+        /// The capabilities that the process does not have.
+        missing: String,
+    },
+    /// The kernel refused the programs or maps.
+    #[error(
+        "the kernel refused flowmon's programs: {reason}; flowmon needs Linux 5.10 or newer \
+         (`flowmon doctor` shows what this kernel lacks)"
+    )]
+    Refused {
+        /// The kernel's words, cut to a line.
+        reason: String,
+    },
+    /// An interface could not be attached to.
+    #[error("cannot attach to {interface}: {reason}")]
+    Attach {
+        /// The interface's name.
+        interface: String,
+        /// The kernel's words.
+        reason: String,
+    },
+    /// The interface went away while it was being attached to.
+    #[error("{interface} is gone")]
+    Gone {
+        /// The interface's name.
+        interface: String,
+    },
+    /// flowmon can't read frames of this device type.
+    #[error(
+        "cannot read frames of {interface}: link type {arphrd} (ARPHRD_*) is neither Ethernet nor IP"
+    )]
+    LinkLayer {
+        /// The interface's name.
+        interface: String,
+        /// `ARPHRD_*` number.
+        arphrd: u16,
+    },
+    /// No more interfaces fit.
+    #[error("{limit} interfaces are watched already: watch fewer, by name or by bridge")]
+    TooManyInterfaces {
+        /// The limit.
+        limit: u32,
+    },
+    /// A map of the object has another name or shape: object and binary are not of one build.
+    #[error(
+        "map {name} is not as this flowmon expects it: the eBPF object is not of the same build"
+    )]
+    Mismatch {
+        /// The map's name.
+        name: &'static str,
+    },
+    /// A map operation failed.
+    #[error("reading the kernel's counts: {0}")]
+    Map(#[from] MapError),
+    /// A program operation failed.
+    #[error(transparent)]
+    Program(#[from] ProgramError),
+    /// A system call failed.
+    #[error("{call}: {error}")]
+    System {
+        /// The call.
+        call: &'static str,
+        /// Its error.
+        error: std::io::Error,
+    },
+}
+
+impl Error {
+    /// Sorts an error of loading into "may not" and "can not".
+    pub(super) fn loading(error: &EbpfError) -> Self {
+        Self::sorted("load eBPF programs", error)
+    }
+
+    /// As [`Self::loading`], for one program.
+    pub(super) fn verifying(error: &ProgramError) -> Self {
+        Self::sorted("load eBPF programs", error)
+    }
+
+    fn sorted(what: &'static str, error: &(dyn std::error::Error + 'static)) -> Self {
+        let missing = super::capability::missing();
+        if permission_denied(error) && !missing.is_empty() {
+            return Self::NotPermitted {
+                what,
+                missing: missing.join(", "),
+            };
+        }
+        Self::Refused {
+            reason: one_line(error),
+        }
+    }
+}
+
+/// Did the kernel say EPERM or EACCES somewhere down the chain of causes?
+fn permission_denied(error: &(dyn std::error::Error + 'static)) -> bool {
+    std::iter::successors(Some(error), |error| error.source())
+        .filter_map(|error| error.downcast_ref::<std::io::Error>())
+        .any(|error| error.kind() == std::io::ErrorKind::PermissionDenied)
+}
+
+/// The chain of causes in a line; of a verifier log, the end, where the reason is.
+fn one_line(error: &(dyn std::error::Error + 'static)) -> String {
+    const MOST: usize = 400;
+    let mut words = String::new();
+    for error in std::iter::successors(Some(error), |error| error.source()) {
+        let text = error.to_string();
+        if !words.contains(&text) {
+            if !words.is_empty() {
+                words.push_str(": ");
+            }
+            words.push_str(&text);
+        }
+    }
+    let words = words.split_whitespace().collect::<Vec<_>>().join(" ");
+    match words.char_indices().rev().nth(MOST) {
+        Some((cut, _)) => format!("… {}", words.get(cut..).unwrap_or_default()),
+        None => words,
+    }
+}

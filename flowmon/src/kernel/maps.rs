@@ -1,0 +1,139 @@
+//! The maps, typed.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    os::fd::{AsFd as _, OwnedFd},
+};
+
+use aya::{
+    Ebpf,
+    maps::{HashMap, Map, MapData, MapError, PerCpuArray},
+};
+use flowmon_common::{
+    Counter, Endpoint, FlowKey, FlowStats, Totals, abi::Abi, settings::MAX_ENDPOINTS,
+};
+
+use super::{Error, batch::BatchReader};
+
+/// Lets aya copy a shared type.
+#[repr(transparent)]
+#[derive(Clone, Copy)]
+pub(super) struct Shared<T: Abi>(pub(super) T);
+
+// SAFETY: `Abi` promises what `Pod` asks for, and the wrapper is transparent.
+unsafe impl<T: Abi> aya::Pod for Shared<T> {}
+
+pub(super) struct Maps {
+    flows: HashMap<MapData, Shared<FlowKey>, Shared<FlowStats>>,
+    flows_fd: OwnedFd,
+    reader: BatchReader<FlowKey, FlowStats>,
+    totals: PerCpuArray<MapData, Shared<Totals>>,
+    counters: PerCpuArray<MapData, u64>,
+    endpoints: HashMap<MapData, u32, Shared<Endpoint>>,
+    slots: BTreeMap<u32, u32>,
+}
+
+impl Maps {
+    pub(super) fn take(ebpf: &mut Ebpf, max_flows: u32) -> Result<Self, Error> {
+        let mut take = |name: &'static str| ebpf.take_map(name).ok_or(Error::Mismatch { name });
+        let flows = take("FLOWS")?;
+        Ok(Self {
+            flows_fd: duplicate(&flows)?,
+            flows: flows.try_into()?,
+            reader: BatchReader::new(max_flows),
+            totals: take("TOTALS")?.try_into()?,
+            counters: take("COUNTERS")?.try_into()?,
+            endpoints: take("ENDPOINTS")?.try_into()?,
+            slots: BTreeMap::new(),
+        })
+    }
+
+    /// Gives an interface a row of the totals, which starts at nothing.
+    pub(super) fn register(&mut self, ifindex: u32, settled_ns: u64) -> Result<(), Error> {
+        let taken: BTreeSet<u32> = self.slots.values().copied().collect();
+        let slot = (0..MAX_ENDPOINTS)
+            .find(|slot| !taken.contains(slot))
+            .ok_or(Error::TooManyInterfaces {
+                limit: MAX_ENDPOINTS,
+            })?;
+        self.clear_totals(slot)?;
+        let endpoint = Endpoint {
+            settled_ns,
+            slot,
+            reserved: 0,
+        };
+        self.endpoints.insert(ifindex, Shared(endpoint), 0)?;
+        self.slots.insert(ifindex, slot);
+        Ok(())
+    }
+
+    /// Takes the row back. The interface's programs are detached by now.
+    pub(super) fn release(&mut self, ifindex: u32) -> Result<(), Error> {
+        if self.slots.remove(&ifindex).is_some() {
+            self.endpoints.remove(&ifindex)?;
+        }
+        Ok(())
+    }
+
+    fn clear_totals(&mut self, slot: u32) -> Result<(), Error> {
+        let cpus = self.totals.get(&slot, 0)?.len();
+        let nothing = vec![Shared(Totals::default()); cpus];
+        let nothing = nothing.try_into().map_err(|error| Error::System {
+            call: "allocating per-CPU values",
+            error,
+        })?;
+        Ok(self.totals.set(slot, nothing, 0)?)
+    }
+
+    pub(super) fn remove_flows(&mut self, flows: &[FlowKey]) -> Result<(), Error> {
+        for key in flows {
+            match self.flows.remove(&Shared(*key)) {
+                // The kernel may have evicted it since it was read.
+                Ok(()) | Err(MapError::KeyNotFound) => {}
+                Err(MapError::SyscallError(error))
+                    if error.io_error.raw_os_error() == Some(nix::libc::ENOENT) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn drain(&mut self, each: impl FnMut(FlowKey, FlowStats)) -> Result<(), Error> {
+        self.reader
+            .read(self.flows_fd.as_fd(), each)
+            .map_err(|error| Error::System {
+                call: "BPF_MAP_LOOKUP_BATCH",
+                error,
+            })
+    }
+
+    pub(super) fn totals(&self, ifindex: u32) -> Result<Totals, Error> {
+        let mut sum = Totals::default();
+        if let Some(slot) = self.slots.get(&ifindex) {
+            for Shared(totals) in self.totals.get(slot, 0)?.iter() {
+                sum += *totals;
+            }
+        }
+        Ok(sum)
+    }
+
+    pub(super) fn counters(&self) -> Result<Vec<(Counter, u64)>, Error> {
+        Counter::ALL
+            .into_iter()
+            .map(|counter| {
+                let per_cpu = self.counters.get(&(counter as u32), 0)?;
+                Ok((counter, per_cpu.iter().sum()))
+            })
+            .collect()
+    }
+}
+
+fn duplicate(map: &Map) -> Result<OwnedFd, Error> {
+    let Map::LruHashMap(data) = map else {
+        return Err(Error::Mismatch { name: "FLOWS" });
+    };
+    data.fd()
+        .as_fd()
+        .try_clone_to_owned()
+        .map_err(|error| Error::System { call: "dup", error })
+}

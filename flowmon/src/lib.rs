@@ -1,0 +1,14 @@
+//! flowmon: an auditor and flow monitor for container networks. `ARCHITECTURE.md` has the map.
+
+pub mod cli;
+pub mod clock;
+pub mod commands;
+pub mod flow;
+pub mod kernel;
+pub mod lab;
+pub mod model;
+pub mod netlink;
+pub mod pipeline;
+pub mod selection;
+pub mod settings;
+pub mod sinks;

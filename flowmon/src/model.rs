@@ -1,0 +1,36 @@
+//! The words every room of flowmon uses. No behaviour that needs a clock or the outside world.
+
+mod flow;
+mod interface;
+mod record;
+mod tcp;
+
+pub use flow::{Direction, Flow, Icmp, Protocol};
+pub use interface::{Interface, InterfaceCounters, LinkLayer, Peer};
+pub use record::{Endpoint, EndpointKind, FlowRecord, Moments, Summary};
+pub use tcp::TcpState;
+
+use flowmon_common::Totals;
+
+/// What happened to a flow, and how much it grew since its last report.
+#[derive(Debug, Clone, Copy)]
+pub struct Report {
+    /// What happened.
+    pub event: FlowEvent,
+    /// The flow as it is now.
+    pub flow: Flow,
+    /// What was added since the last report.
+    pub growth: Totals,
+}
+
+/// What happened to a flow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FlowEvent {
+    /// First heard of.
+    New,
+    /// Its counters grew.
+    Update,
+    /// It is no longer tracked; these are its last counters.
+    End,
+}

@@ -1,0 +1,156 @@
+//! One bidirectional flow at one endpoint, as the kernel side counted it.
+
+use std::{
+    fmt,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
+
+use flowmon_common::{
+    Address, FlowKey, FlowStats, Initiator, Totals,
+    wire::{ethertype, protocol},
+};
+
+use super::TcpState;
+
+/// A flow and its counters, cumulative since it was first seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Flow {
+    /// Which flow.
+    pub key: FlowKey,
+    /// What is known of it.
+    pub stats: FlowStats,
+}
+
+/// Who opened a flow, as seen from the endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Direction {
+    /// The endpoint.
+    Egress,
+    /// The peer.
+    Ingress,
+    /// It was under way when first seen.
+    Unknown,
+}
+
+/// What a flow speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Protocol {
+    /// An IP protocol, by its IANA number.
+    Ip(u8),
+    /// Not IP: an `EtherType`, or 0 for 802.3 frames with LLC.
+    Ethernet(u16),
+}
+
+/// What an ICMP flow is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+pub struct Icmp {
+    /// Type; of the request, where messages come in pairs.
+    #[serde(rename = "type")]
+    pub kind: u8,
+    /// Code.
+    pub code: u8,
+    /// Identifier, where messages come in pairs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<u16>,
+}
+
+impl Flow {
+    /// Who opened it.
+    pub const fn direction(&self) -> Direction {
+        match Initiator::from_abi(self.stats.initiator) {
+            Initiator::Local => Direction::Egress,
+            Initiator::Remote => Direction::Ingress,
+            Initiator::Unknown => Direction::Unknown,
+        }
+    }
+
+    /// What it speaks.
+    pub const fn protocol(&self) -> Protocol {
+        match self.key.l3 {
+            4 | 6 => Protocol::Ip(self.key.protocol),
+            _ => Protocol::Ethernet(self.key.remote_port),
+        }
+    }
+
+    /// The endpoint's address; none when not IP.
+    pub fn local_ip(&self) -> Option<IpAddr> {
+        address(self.key.l3, self.key.local)
+    }
+
+    /// The peer's address; none when not IP.
+    pub fn remote_ip(&self) -> Option<IpAddr> {
+        address(self.key.l3, self.key.remote)
+    }
+
+    /// Both ports, the endpoint's first; none where the protocol has none, or where only fragments
+    /// were seen that do not tell.
+    pub fn ports(&self) -> Option<(u16, u16)> {
+        let has_ports = matches!(
+            self.protocol(),
+            Protocol::Ip(
+                protocol::TCP | protocol::UDP | protocol::UDP_LITE | protocol::DCCP | protocol::SCTP
+            )
+        );
+        let ports = (self.key.local_port, self.key.remote_port);
+        (has_ports && ports != (0, 0)).then_some(ports)
+    }
+
+    /// The message, when it is ICMP.
+    pub fn icmp(&self) -> Option<Icmp> {
+        let first_pair = match self.protocol() {
+            Protocol::Ip(protocol::ICMP) if self.key.l3 == 4 => [8, 13, 15, 17],
+            Protocol::Ip(protocol::ICMPV6) if self.key.l3 == 6 => [128; 4],
+            _ => return None,
+        };
+        // See `Parsed::source_port`: who asks has the identifier, who is asked the message.
+        let (asking, asked) = match self.direction() {
+            Direction::Ingress => (self.key.remote_port, self.key.local_port),
+            Direction::Unknown if self.key.remote_port == 0 => (0, self.key.local_port),
+            Direction::Egress | Direction::Unknown => (self.key.local_port, self.key.remote_port),
+        };
+        let [kind, code] = asked.to_be_bytes();
+        let id = first_pair.contains(&kind).then_some(asking);
+        Some(Icmp { kind, code, id })
+    }
+
+    /// How far the connection got, when it is TCP.
+    pub fn tcp_state(&self) -> Option<TcpState> {
+        let is_tcp = self.protocol() == Protocol::Ip(protocol::TCP);
+        is_tcp.then(|| TcpState::of(&self.stats))
+    }
+
+    /// Both directions' packets and bytes.
+    pub const fn totals(&self) -> Totals {
+        Totals {
+            tx: self.stats.tx.traffic,
+            rx: self.stats.rx.traffic,
+        }
+    }
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = match *self {
+            Self::Ip(protocol::TCP) => "tcp",
+            Self::Ip(protocol::UDP) => "udp",
+            Self::Ip(protocol::SCTP) => "sctp",
+            Self::Ip(protocol::ICMP) => "icmp",
+            Self::Ip(protocol::ICMPV6) => "icmpv6",
+            Self::Ip(number) => return write!(f, "{number}"),
+            Self::Ethernet(ethertype::ARP) => "arp",
+            Self::Ethernet(0) => "llc",
+            Self::Ethernet(ethertype) => return write!(f, "ethertype-{ethertype:#06x}"),
+        };
+        f.pad(name)
+    }
+}
+
+fn address(l3: u8, address: Address) -> Option<IpAddr> {
+    let v6 = Ipv6Addr::from(address);
+    match l3 {
+        4 => Some(IpAddr::V4(v6.to_ipv4_mapped().unwrap_or(Ipv4Addr::UNSPECIFIED))),
+        6 => Some(IpAddr::V6(v6)),
+        _ => None,
+    }
+}

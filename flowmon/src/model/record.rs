@@ -1,0 +1,229 @@
+//! The flow record and the summary: JSON that users script against (`flowmon.flow.v1`,
+//! `flowmon.summary.v1`). What is not known is absent.
+
+use std::{collections::BTreeMap, net::IpAddr};
+
+use flowmon_common::{Totals, Traffic};
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::{Direction, Flow, FlowEvent, Icmp, TcpState};
+
+/// A container's attachment: where flows were seen.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Endpoint {
+    /// Name of the interface.
+    pub interface: String,
+    /// Its index.
+    pub ifindex: u32,
+    /// What is behind it.
+    pub kind: EndpointKind,
+}
+
+/// What is behind an interface.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EndpointKind {
+    /// This host itself.
+    Host,
+    /// Something, of which no more is known.
+    Unknown,
+}
+
+/// When things were.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Moments {
+    /// When the report is made.
+    pub now: Timestamp,
+    /// When the flow was first seen.
+    pub first_seen: Timestamp,
+    /// When its last packet was.
+    pub last_seen: Timestamp,
+}
+
+/// One report of one flow at one endpoint.
+#[derive(Debug, Clone, Serialize)]
+pub struct FlowRecord<'a> {
+    schema: &'static str,
+    #[serde(serialize_with = "nanoseconds")]
+    time: Timestamp,
+    event: FlowEvent,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    node: Option<&'a str>,
+    endpoint: &'a Endpoint,
+    direction: Direction,
+    protocol: String,
+    #[serde(skip_serializing_if = "is_zero")]
+    vlan: u16,
+    local: Address,
+    remote: Address,
+    #[serde(serialize_with = "nanoseconds")]
+    first_seen: Timestamp,
+    #[serde(serialize_with = "nanoseconds")]
+    last_seen: Timestamp,
+    tx: Counted,
+    rx: Counted,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tcp: Option<Tcp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    icmp: Option<Icmp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    icmp_errors: Option<IcmpErrors>,
+}
+
+#[derive(Debug, Clone, Serialize)]
+struct Address {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ip: Option<IpAddr>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    port: Option<u16>,
+}
+
+#[derive(Debug, Clone, Serialize)]
+struct Counted {
+    packets: u64,
+    bytes: u64,
+}
+
+#[derive(Debug, Clone, Serialize)]
+struct Tcp {
+    state: TcpState,
+}
+
+/// ICMP errors that came for this flow's packets.
+#[derive(Debug, Clone, Serialize)]
+struct IcmpErrors {
+    count: u32,
+    last_type: u8,
+    last_code: u8,
+}
+
+impl<'a> FlowRecord<'a> {
+    /// The record of `flow` at `endpoint`.
+    pub fn new(
+        event: FlowEvent,
+        flow: &Flow,
+        endpoint: &'a Endpoint,
+        node: Option<&'a str>,
+        moments: Moments,
+    ) -> Self {
+        let (local_port, remote_port) = flow.ports().unzip();
+        Self {
+            schema: "flowmon.flow.v1",
+            time: moments.now,
+            event,
+            node,
+            endpoint,
+            direction: flow.direction(),
+            protocol: flow.protocol().to_string(),
+            vlan: flow.key.vlan,
+            local: Address { ip: flow.local_ip(), port: local_port },
+            remote: Address { ip: flow.remote_ip(), port: remote_port },
+            first_seen: moments.first_seen,
+            last_seen: moments.last_seen,
+            tx: flow.stats.tx.traffic.into(),
+            rx: flow.stats.rx.traffic.into(),
+            tcp: flow.tcp_state().map(|state| Tcp { state }),
+            icmp: flow.icmp(),
+            icmp_errors: IcmpErrors::of(flow),
+        }
+    }
+}
+
+impl IcmpErrors {
+    fn of(flow: &Flow) -> Option<Self> {
+        let count = u32::from(flow.stats.tx.icmp_errors) + u32::from(flow.stats.rx.icmp_errors);
+        let [last_type, last_code] = flow.stats.icmp_error.to_be_bytes();
+        (count > 0).then_some(Self { count, last_type, last_code })
+    }
+}
+
+impl From<Traffic> for Counted {
+    fn from(traffic: Traffic) -> Self {
+        Self {
+            packets: traffic.packets,
+            bytes: traffic.bytes,
+        }
+    }
+}
+
+/// What a run saw in all: totals = attributed + unattributed, always.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Summary {
+    schema: &'static str,
+    /// Interfaces that were watched, at one time or another.
+    pub interfaces: usize,
+    /// Flows that were reported.
+    pub flows: u64,
+    /// What crossed the interfaces.
+    #[serde(serialize_with = "flat")]
+    pub totals: Totals,
+    /// What of it is in reported flows.
+    #[serde(serialize_with = "flat")]
+    pub attributed: Totals,
+    /// What of it is in no flow.
+    #[serde(serialize_with = "flat")]
+    pub unattributed: Totals,
+    /// Packets that the parser refused, by reason.
+    pub unparsed: BTreeMap<&'static str, u64>,
+    /// What was lost, by cause.
+    pub lost: BTreeMap<&'static str, u64>,
+    /// Is every packet in a reported flow, and every report delivered?
+    pub complete: bool,
+}
+
+impl Summary {
+    /// Draws the balance. `lost` holds everything that was lost apart from packets.
+    pub fn new(
+        interfaces: usize,
+        flows: u64,
+        totals: Totals,
+        attributed: Totals,
+        unparsed: BTreeMap<&'static str, u64>,
+        lost: BTreeMap<&'static str, u64>,
+    ) -> Self {
+        let unattributed = Totals {
+            tx: difference(totals.tx, attributed.tx),
+            rx: difference(totals.rx, attributed.rx),
+        };
+        let complete = unattributed == Totals::default() && lost.values().all(|&count| count == 0);
+        Self {
+            schema: "flowmon.summary.v1",
+            interfaces,
+            flows,
+            totals,
+            attributed,
+            unattributed,
+            unparsed,
+            lost,
+            complete,
+        }
+    }
+}
+
+fn difference(all: Traffic, part: Traffic) -> Traffic {
+    Traffic {
+        packets: all.packets.saturating_sub(part.packets),
+        bytes: all.bytes.saturating_sub(part.bytes),
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_zero(number: &u16) -> bool {
+    *number == 0
+}
+
+/// RFC 3339 with nine digits, so that records sort as text.
+fn nanoseconds<S: serde::Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&format_args!("{time:.9}"))
+}
+
+fn flat<S: serde::Serializer>(totals: &Totals, serializer: S) -> Result<S::Ok, S::Error> {
+    use serde::ser::SerializeStruct as _;
+    let mut fields = serializer.serialize_struct("Totals", 4)?;
+    fields.serialize_field("tx_packets", &totals.tx.packets)?;
+    fields.serialize_field("tx_bytes", &totals.tx.bytes)?;
+    fields.serialize_field("rx_packets", &totals.rx.packets)?;
+    fields.serialize_field("rx_bytes", &totals.rx.bytes)?;
+    fields.end()
+}

@@ -1,0 +1,237 @@
+//! The one place that composes: interfaces come and go, programs are attached to them, counters
+//! are read, flows are tracked, sinks are told. One task owns it all; nothing in it waits for a
+//! reader.
+
+mod attachments;
+mod balance;
+
+use std::{future::Future, io};
+
+use tokio::{
+    sync::oneshot,
+    time::{MissedTickBehavior, interval_at, sleep},
+};
+
+use crate::{
+    clock::Moment,
+    flow::FlowTable,
+    kernel::{self, Datapath, Diagnostics, Events},
+    model::{Report, Summary},
+    netlink::{self, LinkWatch},
+    settings::Watch,
+    sinks::{Sink, WriterEnd},
+};
+use attachments::Attachments;
+use balance::Balance;
+
+/// Why a watch could not start or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A name that no interface has.
+    #[error(
+        "no interface is called {name}; `flowmon interfaces` lists those there are, and \
+         `--iface 'veth*'` waits for some to come"
+    )]
+    NoSuchInterface {
+        /// The name.
+        name: String,
+    },
+    /// The kernel did not do what was asked.
+    #[error(transparent)]
+    Kernel(#[from] kernel::Error),
+    /// Interfaces can't be listed or followed.
+    #[error(transparent)]
+    Netlink(#[from] netlink::Error),
+    /// The output can't be written.
+    #[error("cannot write the output: {0}")]
+    Output(io::Error),
+    /// Waiting for something failed.
+    #[error("waiting for the kernel: {0}")]
+    Wait(#[from] io::Error),
+}
+
+/// Watches until `stop`, the end of the output's reader, or the duration in the settings; then
+/// detaches, reads the counters once more, and draws the balance.
+pub async fn watch(
+    settings: &Watch,
+    sink: Box<dyn Sink>,
+    output_ended: oneshot::Receiver<()>,
+    stop: impl Future<Output = ()>,
+) -> Result<Summary, Error> {
+    let mut pipeline = Pipeline::start(settings, sink).await?;
+    let result = pipeline.run(settings, output_ended, stop).await;
+    let summary = pipeline.finish();
+    result.and(summary)
+}
+
+struct Pipeline {
+    links: LinkWatch,
+    attachments: Attachments,
+    datapath: Datapath,
+    events: Events,
+    diagnostics: Diagnostics,
+    table: FlowTable,
+    balance: Balance,
+    sink: Box<dyn Sink>,
+    max_flows: usize,
+}
+
+impl Pipeline {
+    async fn start(settings: &Watch, sink: Box<dyn Sink>) -> Result<Self, Error> {
+        let (interfaces, links) = LinkWatch::open().await?;
+        let attachments = Attachments::new(settings, interfaces)?;
+        let mut datapath = Datapath::load(settings.max_flows)?;
+        let mut pipeline = Self {
+            links,
+            attachments,
+            events: datapath.events()?,
+            diagnostics: datapath.diagnostics()?,
+            datapath,
+            table: FlowTable::default(),
+            balance: Balance::default(),
+            sink,
+            max_flows: settings.max_flows as usize,
+        };
+        pipeline.reconcile()?;
+        pipeline.attachments.announce();
+        Ok(pipeline)
+    }
+
+    async fn run(
+        &mut self,
+        settings: &Watch,
+        mut output_ended: oneshot::Receiver<()>,
+        stop: impl Future<Output = ()>,
+    ) -> Result<(), Error> {
+        let mut ticks = interval_at(
+            tokio::time::Instant::now() + settings.interval,
+            settings.interval,
+        );
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let over = async {
+            match settings.duration {
+                Some(duration) => sleep(duration).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::pin!(over, stop);
+        loop {
+            tokio::select! {
+                () = &mut stop => return Ok(()),
+                () = &mut over => return Ok(()),
+                _ = &mut output_ended => return Ok(()),
+                event = self.links.next() => {
+                    self.attachments.learn(event?);
+                    self.reconcile()?;
+                }
+                ready = self.events.ready() => {
+                    ready?;
+                    self.take_events();
+                    if self.table.len() > self.max_flows {
+                        self.drain()?;
+                    }
+                }
+                forwarded = self.diagnostics.forward() => forwarded?,
+                _ = ticks.tick() => {
+                    self.drain()?;
+                    self.tell_interval()?;
+                }
+            }
+        }
+    }
+
+    /// Attaches to what is to be watched and is not, detaches from what is no longer.
+    fn reconcile(&mut self) -> Result<(), Error> {
+        let parting = self.attachments.parting();
+        if !parting.is_empty() {
+            for &ifindex in &parting {
+                self.datapath.detach(ifindex);
+            }
+            self.drain()?;
+            for ifindex in parting {
+                self.part(ifindex)?;
+            }
+        }
+        self.attachments.attach_missing(&mut self.datapath)?;
+        Ok(())
+    }
+
+    fn take_events(&mut self) {
+        let Self { events, table, attachments, sink, .. } = self;
+        let now = Moment::now();
+        events.take(|event| {
+            table.announce(&event, &mut |report| tell(sink.as_mut(), attachments, &report, &now));
+        });
+    }
+
+    /// Reads all counters. Events first: the table relies on it.
+    fn drain(&mut self) -> Result<(), Error> {
+        self.take_events();
+        let Self { datapath, table, attachments, sink, .. } = self;
+        let now = Moment::now();
+        let mut report = |report: Report| tell(sink.as_mut(), attachments, &report, &now);
+        table.begin_drain(now.monotonic_ns);
+        datapath.drain(|key, stats| table.update(key, stats, &mut report))?;
+        table.end_drain(&mut report);
+        Ok(())
+    }
+
+    /// Settles the account of an interface that was detached and drained.
+    fn part(&mut self, ifindex: u32) -> Result<(), Error> {
+        let Self { datapath, table, attachments, sink, balance, .. } = self;
+        let now = Moment::now();
+        let totals = datapath.totals(ifindex)?;
+        let (flows, attributed) = table.end_interface(ifindex, &mut |report| {
+            tell(sink.as_mut(), attachments, &report, &now);
+        });
+        balance.settle(totals, attributed);
+        datapath.release(ifindex, &flows)?;
+        attachments.forget(ifindex);
+        Ok(())
+    }
+
+    fn tell_interval(&mut self) -> Result<(), Error> {
+        let mut balance = self.balance;
+        for ifindex in self.attachments.attached() {
+            balance.add(self.datapath.totals(ifindex)?, self.table.attributed(ifindex));
+        }
+        let lost = balance::losses(&self.datapath.counters()?, self.sink.lost(), self.attachments.failed());
+        let overview = balance.overview(
+            self.attachments.attached().count(),
+            self.table.len(),
+            lost.values().sum(),
+        );
+        self.sink.interval(&overview, &Moment::now());
+        Ok(())
+    }
+
+    /// Detaches, reads the counters for the last time, and says what became of everything.
+    fn finish(mut self) -> Result<Summary, Error> {
+        let all: Vec<u32> = self.attachments.attached().collect();
+        for &ifindex in &all {
+            self.datapath.detach(ifindex);
+        }
+        self.drain()?;
+        for ifindex in all {
+            self.part(ifindex)?;
+        }
+        let counters = self.datapath.counters()?;
+        let summary = self.balance.summary(
+            self.attachments.ever_attached(),
+            self.table.reported(),
+            &counters,
+            balance::losses(&counters, self.sink.lost(), self.attachments.failed()),
+        );
+        self.sink.summary(&summary);
+        match self.sink.finish() {
+            WriterEnd::Written | WriterEnd::ReaderGone => Ok(summary),
+            WriterEnd::Failed(error) => Err(Error::Output(error)),
+        }
+    }
+}
+
+fn tell(sink: &mut dyn Sink, attachments: &Attachments, report: &Report, now: &Moment) {
+    if let Some(endpoint) = attachments.endpoint(report.flow.key.ifindex) {
+        sink.flow(report, endpoint, now);
+    }
+}

@@ -1,0 +1,175 @@
+//! Which interfaces there are, which of them are to be watched, and which are.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::{
+    clock::Moment,
+    kernel::{self, Datapath, Hook},
+    model::{Endpoint, EndpointKind, Interface, InterfaceCounters},
+    netlink::LinkEvent,
+    selection::{self, Pattern},
+    settings::Watch,
+};
+
+use super::Error;
+
+/// For so long after attaching to an interface with a past, who speaks first in a connectionless
+/// protocol may be answering something said before: longer than most answers take.
+const SETTLING_NS: u64 = 3_000_000_000;
+
+pub(super) struct Attachments {
+    patterns: Vec<Pattern>,
+    hook: Option<Hook>,
+    interfaces: BTreeMap<u32, Interface>,
+    attached: BTreeMap<u32, Endpoint>,
+    /// Interfaces that can't be attached to; not tried again until they change.
+    failed: BTreeSet<u32>,
+    ever_attached: usize,
+    ever_failed: u64,
+}
+
+impl Attachments {
+    /// Refuses names that no interface has.
+    pub(super) fn new(settings: &Watch, interfaces: Vec<Interface>) -> Result<Self, Error> {
+        if let Some(name) = selection::missing(&settings.interfaces, &interfaces).first() {
+            return Err(Error::NoSuchInterface {
+                name: (*name).to_owned(),
+            });
+        }
+        Ok(Self {
+            patterns: settings.interfaces.clone(),
+            hook: settings.hook,
+            interfaces: by_index(interfaces),
+            attached: BTreeMap::new(),
+            failed: BTreeSet::new(),
+            ever_attached: 0,
+            ever_failed: 0,
+        })
+    }
+
+    /// Takes in what netlink said.
+    pub(super) fn learn(&mut self, event: LinkEvent) {
+        match event {
+            LinkEvent::Changed(interface) => {
+                if let Some(endpoint) = self.attached.get_mut(&interface.ifindex) {
+                    endpoint.interface.clone_from(&interface.name);
+                }
+                self.interfaces.insert(interface.ifindex, interface);
+            }
+            LinkEvent::Gone { ifindex, .. } => {
+                self.interfaces.remove(&ifindex);
+                self.failed.remove(&ifindex);
+            }
+            // What happened in between is not known: an interface that is not quite the one we
+            // attached to counts as another, and will be attached to anew.
+            LinkEvent::Resync(interfaces) => {
+                let now = by_index(interfaces);
+                self.failed.clear();
+                self.interfaces.retain(|ifindex, known| {
+                    now.get(ifindex).is_some_and(|found| same(known, found))
+                });
+                let parting = self.parting();
+                self.interfaces.extend(now.into_iter().filter(|(ifindex, _)| !parting.contains(ifindex)));
+            }
+        }
+    }
+
+    fn wanted(&self) -> BTreeSet<u32> {
+        selection::select(&self.patterns, self.interfaces.values())
+    }
+
+    /// Attached to, but no longer to be watched, or gone.
+    pub(super) fn parting(&self) -> Vec<u32> {
+        let wanted = self.wanted();
+        self.attached().filter(|ifindex| !wanted.contains(ifindex)).collect()
+    }
+
+    /// Attaches to what is to be watched. One interface that can't be must not keep the others
+    /// from being watched: it is said, and counted as lost.
+    pub(super) fn attach_missing(&mut self, datapath: &mut Datapath) -> Result<(), Error> {
+        for ifindex in self.wanted() {
+            if self.attached.contains_key(&ifindex) || self.failed.contains(&ifindex) {
+                continue;
+            }
+            let Some(interface) = self.interfaces.get(&ifindex) else {
+                continue;
+            };
+            match datapath.attach(interface, self.hook, settled_at(interface)) {
+                Ok(hook) => {
+                    tracing::debug!(interface = ?interface.name, hook = hook.label(), "attached");
+                    self.attached.insert(ifindex, endpoint(interface));
+                    self.ever_attached += 1;
+                }
+                // Its going will be told by netlink.
+                Err(kernel::Error::Gone { interface }) => {
+                    tracing::debug!(?interface, "gone before it could be attached to");
+                }
+                Err(error @ kernel::Error::NotPermitted { .. }) => return Err(error.into()),
+                Err(error) => {
+                    tracing::warn!("{error}: it is not watched");
+                    self.failed.insert(ifindex);
+                    self.ever_failed += 1;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Says on stderr what is watched: also the sign that it is.
+    pub(super) fn announce(&self) {
+        let names: Vec<&str> = self.attached.values().map(|endpoint| endpoint.interface.as_str()).collect();
+        match names.as_slice() {
+            [] => tracing::info!("watching; no interface matches yet"),
+            names => tracing::info!("watching {} interfaces: {}", names.len(), names.join(" ")),
+        }
+    }
+
+    pub(super) fn forget(&mut self, ifindex: u32) {
+        if let Some(endpoint) = self.attached.remove(&ifindex) {
+            tracing::debug!(interface = ?endpoint.interface, "detached");
+        }
+    }
+
+    pub(super) fn attached(&self) -> impl Iterator<Item = u32> {
+        self.attached.keys().copied()
+    }
+
+    pub(super) fn endpoint(&self, ifindex: u32) -> Option<&Endpoint> {
+        self.attached.get(&ifindex)
+    }
+
+    /// How many were watched, at one time or another.
+    pub(super) const fn ever_attached(&self) -> usize {
+        self.ever_attached
+    }
+
+    /// How many should have been watched and could not be.
+    pub(super) const fn failed(&self) -> u64 {
+        self.ever_failed
+    }
+}
+
+fn by_index(interfaces: Vec<Interface>) -> BTreeMap<u32, Interface> {
+    interfaces.into_iter().map(|interface| (interface.ifindex, interface)).collect()
+}
+
+fn same(known: &Interface, found: &Interface) -> bool {
+    (&known.name, &known.kind, known.peer) == (&found.name, &found.kind, found.peer)
+}
+
+fn endpoint(interface: &Interface) -> Endpoint {
+    Endpoint {
+        interface: interface.name.clone(),
+        ifindex: interface.ifindex,
+        kind: if interface.leads_to_endpoint() { EndpointKind::Unknown } else { EndpointKind::Host },
+    }
+}
+
+/// An interface without a past has nothing to settle.
+fn settled_at(interface: &Interface) -> u64 {
+    if interface.counters == InterfaceCounters::default() {
+        0
+    } else {
+        Moment::now().monotonic_ns + SETTLING_NS
+    }
+}

@@ -1,0 +1,252 @@
+//! A snapshot for people, each interval: who talked most, and what went wrong.
+
+use std::{
+    collections::{BTreeMap, HashMap, btree_map},
+    fmt::Write as _,
+    net::IpAddr,
+};
+
+use flowmon_common::Totals;
+
+use super::{Overview, Sink, Writer, WriterEnd, escaped, units::human};
+use crate::{
+    clock::Moment,
+    model::{Direction, Endpoint, Flow, FlowEvent, Protocol, Report, Summary, TcpState},
+};
+
+/// Rows of talkers, and of troubles, in a snapshot: together they fit a screen.
+const TALKERS: usize = 14;
+const TROUBLES: usize = 5;
+
+/// Readable in 80 columns.
+pub struct TableSink {
+    writer: Writer,
+    talkers: HashMap<Talk, Amount>,
+    troubles: BTreeMap<(Talk, &'static str), u64>,
+    last: Option<(u64, Overview)>,
+}
+
+/// What a row is about: every connection of one endpoint to one service of one peer.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+struct Talk {
+    interface: String,
+    direction: Direction,
+    protocol: Protocol,
+    peer: Option<IpAddr>,
+    /// The port of the side that was asked; none where that is not known.
+    port: Option<u16>,
+}
+
+#[derive(Debug, Default)]
+struct Amount {
+    flows: u64,
+    growth: Totals,
+}
+
+impl TableSink {
+    /// Prints to `writer`.
+    pub fn new(writer: Writer) -> Self {
+        Self {
+            writer,
+            talkers: HashMap::new(),
+            troubles: BTreeMap::new(),
+            last: None,
+        }
+    }
+}
+
+impl Sink for TableSink {
+    fn flow(&mut self, report: &Report, endpoint: &Endpoint, _: &Moment) {
+        let talk = Talk::of(&report.flow, endpoint);
+        if report.event != FlowEvent::End
+            && let Some(trouble) = trouble(&report.flow)
+        {
+            *self.troubles.entry((talk.clone(), trouble)).or_default() += 1;
+        }
+        if report.growth != Totals::default() {
+            let amount = self.talkers.entry(talk).or_default();
+            amount.flows += 1;
+            amount.growth += report.growth;
+        }
+    }
+
+    fn interval(&mut self, overview: &Overview, now: &Moment) {
+        let (since, before) = self
+            .last
+            .replace((now.monotonic_ns, *overview))
+            .unwrap_or((now.monotonic_ns, *overview));
+        let seconds = now.monotonic_ns.saturating_sub(since) as f64 / 1e9;
+        let mut text = header(overview, &before, seconds, now);
+        let talkers = std::mem::take(&mut self.talkers);
+        talker_rows(&mut text, talkers, seconds);
+        trouble_rows(&mut text, std::mem::take(&mut self.troubles));
+        text.push('\n');
+        self.writer.write(text);
+    }
+
+    fn summary(&mut self, summary: &Summary) {
+        self.writer.write_last(closing(summary));
+    }
+
+    fn lost(&self) -> u64 {
+        self.writer.lost()
+    }
+
+    fn finish(self: Box<Self>) -> WriterEnd {
+        self.writer.finish()
+    }
+}
+
+impl Talk {
+    fn of(flow: &Flow, endpoint: &Endpoint) -> Self {
+        let direction = flow.direction();
+        let asked = match (flow.ports(), direction) {
+            (Some((local, _)), Direction::Ingress) => Some(local),
+            (Some((_, remote)), Direction::Egress) => Some(remote),
+            _ => None,
+        };
+        Self {
+            interface: endpoint.interface.clone(),
+            direction,
+            protocol: flow.protocol(),
+            peer: flow.remote_ip(),
+            port: asked,
+        }
+    }
+}
+
+/// What is wrong with a flow, in a word.
+fn trouble(flow: &Flow) -> Option<&'static str> {
+    match flow.tcp_state() {
+        Some(TcpState::Refused) => return Some("refused"),
+        Some(TcpState::Reset) => return Some("reset"),
+        _ => {}
+    }
+    (flow.stats.tx.icmp_errors > 0 || flow.stats.rx.icmp_errors > 0).then_some("unreachable")
+}
+
+fn rate(amount: u64, seconds: f64) -> String {
+    if seconds > 0.0 {
+        human(amount as f64 / seconds)
+    } else {
+        "-".to_owned()
+    }
+}
+
+fn header(now: &Overview, before: &Overview, seconds: f64, moment: &Moment) -> String {
+    let grown = |now: u64, before: u64| rate(now.saturating_sub(before), seconds);
+    format!(
+        "{:.0}  {} interfaces, {} flows, sent {}B/s, received {}B/s\n",
+        moment.wall.strftime("%H:%M:%SZ"),
+        now.interfaces,
+        now.flows,
+        grown(now.totals.tx.bytes, before.totals.tx.bytes),
+        grown(now.totals.rx.bytes, before.totals.rx.bytes),
+    ) + &coverage(now)
+}
+
+fn coverage(overview: &Overview) -> String {
+    let all = overview.totals.tx.packets + overview.totals.rx.packets;
+    let told = overview.attributed.tx.packets + overview.attributed.rx.packets;
+    let percent = if all == 0 { 100.0 } else { told.min(all) as f64 / all as f64 * 100.0 };
+    format!(
+        "{:.0} packets, {percent:.1} % of them in flows, {} not; {} reports or events lost\n",
+        all,
+        all.saturating_sub(told),
+        overview.lost
+    )
+}
+
+fn talker_rows(text: &mut String, talkers: HashMap<Talk, Amount>, seconds: f64) {
+    let mut rows: Vec<(Talk, Amount)> = talkers.into_iter().collect();
+    let bytes = |amount: &Amount| amount.growth.tx.bytes + amount.growth.rx.bytes;
+    rows.sort_by(|(a, x), (b, y)| bytes(y).cmp(&bytes(x)).then_with(|| a.cmp(b)));
+    row(text, ["INTERFACE", "DIR", "PROTO", "PEER", "PORT", "FLOWS", "SENT/s", "RECV/s"]);
+    for (talk, amount) in rows.iter().take(TALKERS) {
+        row(text, [
+            &escaped(&talk.interface),
+            dir(talk.direction),
+            &talk.protocol.to_string(),
+            &peer(talk.peer),
+            &talk.port.map_or_else(String::new, |port| port.to_string()),
+            &amount.flows.to_string(),
+            &rate(amount.growth.tx.bytes, seconds),
+            &rate(amount.growth.rx.bytes, seconds),
+        ]);
+    }
+    if rows.len() > TALKERS {
+        let _infallible = writeln!(text, "… and {} more", rows.len() - TALKERS);
+    }
+}
+
+fn trouble_rows(text: &mut String, troubles: BTreeMap<(Talk, &'static str), u64>) {
+    let more = troubles.len().saturating_sub(TROUBLES);
+    let first: btree_map::IntoIter<_, _> = troubles.into_iter();
+    for ((talk, trouble), flows) in first.take(TROUBLES) {
+        let port = talk.port.map_or_else(String::new, |port| format!(" port {port}"));
+        let (from, to) = match talk.direction {
+            Direction::Ingress => (peer(talk.peer), escaped(&talk.interface).into_owned()),
+            _ => (escaped(&talk.interface).into_owned(), peer(talk.peer)),
+        };
+        let _infallible = writeln!(text, "! {trouble}: {from} to {to} {}{port}, {flows} flows", talk.protocol);
+    }
+    if more > 0 {
+        let _infallible = writeln!(text, "! and {more} more");
+    }
+}
+
+const fn dir(direction: Direction) -> &'static str {
+    match direction {
+        Direction::Egress => "out",
+        Direction::Ingress => "in",
+        Direction::Unknown => "?",
+    }
+}
+
+fn peer(address: Option<IpAddr>) -> String {
+    address.map_or_else(|| "-".to_owned(), |address| address.to_string())
+}
+
+/// One line of at most 80 columns. What is too wide keeps its end, which tells addresses apart.
+fn row(text: &mut String, [interface, dir, protocol, peer, port, flows, sent, received]: [&str; 8]) {
+    let _infallible = writeln!(
+        text,
+        "{:<15} {dir:<3} {:<6} {:<25} {port:>5} {flows:>5} {sent:>7} {received:>7}",
+        fitted(interface, 15),
+        fitted(protocol, 6),
+        fitted(peer, 25),
+    );
+}
+
+fn fitted(text: &str, width: usize) -> String {
+    let surplus = text.chars().count().saturating_sub(width);
+    if surplus == 0 {
+        return text.to_owned();
+    }
+    std::iter::once('…').chain(text.chars().skip(surplus + 1)).collect()
+}
+
+fn closing(summary: &Summary) -> String {
+    let mut text = format!(
+        "{} flows on {} interfaces\n{:<12}{:>15}{:>18}{:>15}{:>18}\n",
+        summary.flows, summary.interfaces, "", "SENT packets", "bytes", "RECV packets", "bytes"
+    );
+    for (name, Totals { tx, rx }) in [
+        ("total", &summary.totals),
+        ("in flows", &summary.attributed),
+        ("in no flow", &summary.unattributed),
+    ] {
+        let _infallible = writeln!(
+            text,
+            "{name:<12}{:>15}{:>18}{:>15}{:>18}",
+            tx.packets, tx.bytes, rx.packets, rx.bytes
+        );
+    }
+    for (what, counts) in [("unparsed", &summary.unparsed), ("lost", &summary.lost)] {
+        for (cause, count) in counts.iter().filter(|(_, count)| **count > 0) {
+            let _infallible = writeln!(text, "{what} {cause}: {count}");
+        }
+    }
+    text.push_str(if summary.complete { "complete\n" } else { "incomplete\n" });
+    text
+}
