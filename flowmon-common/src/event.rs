@@ -51,7 +51,7 @@ mod tests {
         record[0] = NewFlow::KIND;
         assert!(NewFlow::decode(&record).is_some());
         for len in 0..record.len() {
-            assert_eq!(NewFlow::decode(&record[..len]), None);
+            assert_eq!(record.get(..len).and_then(NewFlow::decode), None);
         }
     }
 }

@@ -12,14 +12,14 @@ mod transport;
 pub use fast::fast;
 pub use full::{full, quoted};
 
-use crate::{address::Address, packet::PacketSource, wire::protocol};
+use crate::{address::Address, packet::PacketSource};
 
 /// What a frame starts with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Link {
     /// An Ethernet header.
     Ethernet,
-    /// The IP header: tun, WireGuard and tunnel devices.
+    /// The IP header: tun, `WireGuard` and tunnel devices.
     Ip,
 }
 
@@ -111,12 +111,6 @@ impl Parsed {
         fragment_id: 0,
         icmp_error: false,
     };
-
-    /// Is it TCP with its header at hand?
-    #[inline(always)]
-    pub const fn is_tcp(&self) -> bool {
-        self.protocol == protocol::TCP
-    }
 }
 
 /// Why a frame belongs to no flow.

@@ -7,6 +7,7 @@ mod balance;
 
 use std::{future::Future, io};
 
+use flowmon_common::Totals;
 use tokio::{
     sync::oneshot,
     time::{MissedTickBehavior, interval_at, sleep},
@@ -133,8 +134,7 @@ impl Pipeline {
                 }
                 forwarded = self.diagnostics.forward() => forwarded?,
                 _ = ticks.tick() => {
-                    self.drain()?;
-                    self.tell_interval()?;
+                    self.interval()?;
                 }
             }
         }
@@ -184,16 +184,21 @@ impl Pipeline {
         let (flows, attributed) = table.end_interface(ifindex, &mut |report| {
             tell(sink.as_mut(), attachments, &report, &now);
         });
-        balance.settle(totals, attributed);
+        balance.add(totals, attributed);
         datapath.release(ifindex, &flows)?;
         attachments.forget(ifindex);
         Ok(())
     }
 
-    fn tell_interval(&mut self) -> Result<(), Error> {
+    /// Totals are read before the flows: what they have more is not just on its way.
+    fn interval(&mut self) -> Result<(), Error> {
         let mut balance = self.balance;
         for ifindex in self.attachments.attached() {
-            balance.add(self.datapath.totals(ifindex)?, self.table.attributed(ifindex));
+            balance.add(self.datapath.totals(ifindex)?, Totals::default());
+        }
+        self.drain()?;
+        for ifindex in self.attachments.attached() {
+            balance.add(Totals::default(), self.table.attributed(ifindex));
         }
         let lost = balance::losses(&self.datapath.counters()?, self.sink.lost(), self.attachments.failed());
         let overview = balance.overview(

@@ -123,7 +123,7 @@ fn ports<S: PacketSource>(source: &S, packet: &mut Parsed, at: u32) -> Result<()
     let header = source.load::<8>(at).ok_or(Refusal::TruncatedTransport)?;
     packet.source_port = be16(&header, 0).unwrap_or(0);
     packet.destination_port = be16(&header, 2).unwrap_or(0);
-    packet.sequence = if packet.is_tcp() {
+    packet.sequence = if packet.protocol == protocol::TCP {
         be32(&header, 4).unwrap_or(0)
     } else {
         0

@@ -6,6 +6,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{Exit, Failure, runtime};
 use crate::{
+    clock::Moment,
     pipeline,
     settings::{Output, Watch},
     sinks::{JsonSink, Sink, TableSink, Writer},
@@ -23,7 +24,7 @@ pub(super) async fn watch(settings: &Watch) -> Result<(), Failure> {
     let (writer, output_ended) = Writer::new(stdout);
     let sink: Box<dyn Sink> = match settings.output {
         Output::Json => Box::new(JsonSink::new(writer, node_name())),
-        Output::Table => Box::new(TableSink::new(writer)),
+        Output::Table => Box::new(TableSink::new(writer, &Moment::now())),
     };
     pipeline::watch(settings, sink, output_ended, stop.asked()).await?;
     Ok(())

@@ -35,7 +35,7 @@ pub struct Peer {
 pub enum LinkLayer {
     /// An Ethernet header (`ARPHRD_ETHER`, `ARPHRD_LOOPBACK`).
     Ethernet,
-    /// The IP header itself (`ARPHRD_NONE`, `ARPHRD_RAWIP`, `ARPHRD_TUNNEL`, …: tun, WireGuard, ipip).
+    /// The IP header itself (`ARPHRD_NONE`, `ARPHRD_RAWIP`, `ARPHRD_TUNNEL`, …: tun, `WireGuard`, ipip).
     Ip,
     /// Something flowmon can't read (InfiniBand, IEEE 802.15.4, …), by its `ARPHRD_` number.
     Other(u16),

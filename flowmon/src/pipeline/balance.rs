@@ -14,15 +14,10 @@ pub(super) struct Balance {
 }
 
 impl Balance {
-    /// Adds an interface that is still watched.
+    /// Adds what crossed an interface, and what of it is in flows.
     pub(super) fn add(&mut self, totals: Totals, attributed: Totals) {
         self.totals += totals;
         self.attributed += attributed;
-    }
-
-    /// Adds an interface that is watched no longer.
-    pub(super) fn settle(&mut self, totals: Totals, attributed: Totals) {
-        self.add(totals, attributed);
     }
 
     pub(super) const fn overview(&self, interfaces: usize, flows: usize, lost: u64) -> Overview {

@@ -1,12 +1,12 @@
 //! A snapshot for people, each interval: who talked most, and what went wrong.
 
 use std::{
-    collections::{BTreeMap, HashMap, btree_map},
+    collections::{BTreeMap, HashMap, HashSet},
     fmt::Write as _,
     net::IpAddr,
 };
 
-use flowmon_common::Totals;
+use flowmon_common::{FlowKey, Totals};
 
 use super::{Overview, Sink, Writer, WriterEnd, escaped, units::human};
 use crate::{
@@ -22,8 +22,9 @@ const TROUBLES: usize = 5;
 pub struct TableSink {
     writer: Writer,
     talkers: HashMap<Talk, Amount>,
-    troubles: BTreeMap<(Talk, &'static str), u64>,
-    last: Option<(u64, Overview)>,
+    troubles: BTreeMap<(Talk, &'static str), HashSet<FlowKey>>,
+    /// When the interval began (`CLOCK_MONOTONIC`, ns), and how things were then.
+    since: (u64, Overview),
 }
 
 /// What a row is about: every connection of one endpoint to one service of one peer.
@@ -39,18 +40,18 @@ struct Talk {
 
 #[derive(Debug, Default)]
 struct Amount {
-    flows: u64,
+    flows: HashSet<FlowKey>,
     growth: Totals,
 }
 
 impl TableSink {
-    /// Prints to `writer`.
-    pub fn new(writer: Writer) -> Self {
+    /// Prints to `writer`; the first interval begins `now`.
+    pub fn new(writer: Writer, now: &Moment) -> Self {
         Self {
             writer,
             talkers: HashMap::new(),
             troubles: BTreeMap::new(),
-            last: None,
+            since: (now.monotonic_ns, Overview::default()),
         }
     }
 }
@@ -61,20 +62,18 @@ impl Sink for TableSink {
         if report.event != FlowEvent::End
             && let Some(trouble) = trouble(&report.flow)
         {
-            *self.troubles.entry((talk.clone(), trouble)).or_default() += 1;
+            let flows = self.troubles.entry((talk.clone(), trouble)).or_default();
+            flows.insert(report.flow.key);
         }
         if report.growth != Totals::default() {
             let amount = self.talkers.entry(talk).or_default();
-            amount.flows += 1;
+            amount.flows.insert(report.flow.key);
             amount.growth += report.growth;
         }
     }
 
     fn interval(&mut self, overview: &Overview, now: &Moment) {
-        let (since, before) = self
-            .last
-            .replace((now.monotonic_ns, *overview))
-            .unwrap_or((now.monotonic_ns, *overview));
+        let (since, before) = std::mem::replace(&mut self.since, (now.monotonic_ns, *overview));
         let seconds = now.monotonic_ns.saturating_sub(since) as f64 / 1e9;
         let mut text = header(overview, &before, seconds, now);
         let talkers = std::mem::take(&mut self.talkers);
@@ -169,7 +168,7 @@ fn talker_rows(text: &mut String, talkers: HashMap<Talk, Amount>, seconds: f64) 
             &talk.protocol.to_string(),
             &peer(talk.peer),
             &talk.port.map_or_else(String::new, |port| port.to_string()),
-            &amount.flows.to_string(),
+            &amount.flows.len().to_string(),
             &rate(amount.growth.tx.bytes, seconds),
             &rate(amount.growth.rx.bytes, seconds),
         ]);
@@ -179,16 +178,15 @@ fn talker_rows(text: &mut String, talkers: HashMap<Talk, Amount>, seconds: f64) 
     }
 }
 
-fn trouble_rows(text: &mut String, troubles: BTreeMap<(Talk, &'static str), u64>) {
+fn trouble_rows(text: &mut String, troubles: BTreeMap<(Talk, &'static str), HashSet<FlowKey>>) {
     let more = troubles.len().saturating_sub(TROUBLES);
-    let first: btree_map::IntoIter<_, _> = troubles.into_iter();
-    for ((talk, trouble), flows) in first.take(TROUBLES) {
+    for ((talk, trouble), flows) in troubles.into_iter().take(TROUBLES) {
         let port = talk.port.map_or_else(String::new, |port| format!(" port {port}"));
         let (from, to) = match talk.direction {
             Direction::Ingress => (peer(talk.peer), escaped(&talk.interface).into_owned()),
             _ => (escaped(&talk.interface).into_owned(), peer(talk.peer)),
         };
-        let _infallible = writeln!(text, "! {trouble}: {from} to {to} {}{port}, {flows} flows", talk.protocol);
+        let _infallible = writeln!(text, "! {trouble}: {from} to {to} {}{port}, {} flows", talk.protocol, flows.len());
     }
     if more > 0 {
         let _infallible = writeln!(text, "! and {more} more");
