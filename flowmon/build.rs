@@ -15,9 +15,13 @@ use std::process::{Command, ExitCode};
 /// the same major version is sure to read, so the eBPF toolchain must be on this LLVM too.
 const LLVM: &str = "22";
 
-/// BPF instruction set. v1, which is also LLVM's `generic`, runs on every kernel; v3 (since 5.1) has
-/// 32-bit registers, and with them other bounds for the verifier to find.
-const CPU: &str = "v1";
+/// BPF instruction set: v3, which Linux 5.1 and newer run, has the 32-bit registers that packet
+/// headers are made of.
+const CPU: &str = "v3";
+
+/// Packets lie at odd addresses: without this, LLVM reads their fields byte by byte. The kernel
+/// allows it where the processor does, as x86-64 and arm64 do.
+const FEATURES: &str = "+allows-misaligned-mem-access";
 
 const REMEDY: &str = "./scripts/setup installs what is missing; \
      FLOWMON_EBPF_OBJECT=none builds without the kernel side, for checking only";
@@ -220,6 +224,7 @@ fn rustflags() -> Result<String, String> {
     Ok([
         format!("--cfg=bpf_target_arch=\"{arch}\""),
         format!("-Ctarget-cpu={CPU}"),
+        format!("-Ctarget-feature={FEATURES}"),
         "-Cdebuginfo=2".into(), // BTF is made from debug info
         "-Clink-arg=--btf".into(),
     ]

@@ -40,6 +40,9 @@ mod tests {
     #[test]
     fn too_few_bytes_are_no_value() {
         assert_eq!(read::<u32>(&[1, 2, 3]), None);
-        assert_eq!(read::<u32>(&[1, 0, 0, 0, 9]), Some(u32::from_ne_bytes([1, 0, 0, 0])));
+        assert_eq!(
+            read::<u32>(&[1, 0, 0, 0, 9]),
+            Some(u32::from_ne_bytes([1, 0, 0, 0]))
+        );
     }
 }

@@ -60,7 +60,11 @@ impl Traffic {
     /// Exact for TCP and UDP segmentation: the first segment's headers are in `len` already.
     #[inline(always)]
     pub fn of_buffer(len: u32, segments: u32, header_len: u32, untagged: u32) -> Self {
-        let segments = if segments == 0 { 1 } else { u64::from(segments) };
+        let segments = if segments == 0 {
+            1
+        } else {
+            u64::from(segments)
+        };
         Self {
             packets: segments,
             bytes: u64::from(len)
@@ -180,12 +184,30 @@ mod tests {
     fn a_super_packet_is_its_segments() {
         // 45 segments of 1448 bytes behind 66 bytes of headers: 45 frames of 1514.
         let whole = Traffic::of_buffer(66 + 45 * 1448, 45, 66, 0);
-        assert_eq!(whole, Traffic { packets: 45, bytes: 45 * 1514 });
+        assert_eq!(
+            whole,
+            Traffic {
+                packets: 45,
+                bytes: 45 * 1514
+            }
+        );
     }
 
     #[test]
     fn a_buffer_without_gso_is_one_frame() {
-        assert_eq!(Traffic::of_buffer(60, 0, 42, 0), Traffic { packets: 1, bytes: 60 });
-        assert_eq!(Traffic::of_buffer(60, 1, 42, 4), Traffic { packets: 1, bytes: 64 });
+        assert_eq!(
+            Traffic::of_buffer(60, 0, 42, 0),
+            Traffic {
+                packets: 1,
+                bytes: 60
+            }
+        );
+        assert_eq!(
+            Traffic::of_buffer(60, 1, 42, 4),
+            Traffic {
+                packets: 1,
+                bytes: 64
+            }
+        );
     }
 }

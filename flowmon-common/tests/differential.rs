@@ -6,7 +6,7 @@
 //!   says, flowmon takes the frame's word when the header's is impossible; etherparse minds the
 //!   UDP length and an authentication header of length 0; it does not follow mobility, HIP and
 //!   Shim6 headers, nor hop-by-hop options but first.
-//! - [`follows_other_links`]: etherparse follows three tags, the old `QinQ` type 0x9100 and MACsec,
+//! - [`follows_other_links`]: etherparse follows three tags, the old `QinQ` type 0x9100 and `MACsec`,
 //!   flowmon two tags of the types that IEEE 802.1Q has now.
 //! - [`Refusal::TooManyExtensions`]: etherparse follows any number.
 //! - Read laxly, etherparse goes by the IP version in the header when the `EtherType` says another

@@ -84,7 +84,11 @@ pub(crate) struct Seen {
 /// Wire packets and bytes of the buffer, with the tag that the device took out put back.
 #[inline(always)]
 fn traffic(skb: &Skb<'_>, header_len: u32) -> Traffic {
-    let untagged = if skb.vlan_tci().is_some() { VLAN_TAG_LEN } else { 0 };
+    let untagged = if skb.vlan_tci().is_some() {
+        VLAN_TAG_LEN
+    } else {
+        0
+    };
     Traffic::of_buffer(skb.frame_len(), skb.segments(), header_len, untagged)
 }
 

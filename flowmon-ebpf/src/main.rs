@@ -5,7 +5,10 @@
 #![no_std]
 #![no_main]
 #![feature(core_intrinsics)]
-#![expect(internal_features, reason = "atomic_xadd is the one atomic this target has; see atomic.rs")]
+#![expect(
+    internal_features,
+    reason = "atomic_xadd is the one atomic this target has; see atomic.rs"
+)]
 
 mod account;
 mod atomic;
@@ -23,25 +26,25 @@ use flowmon_common::{Direction, Link};
 
 /// What a container sent, at the ingress of its host-side interface.
 #[classifier]
-pub fn flowmon_tx(ctx: TcContext) -> i32 {
+fn flowmon_tx(ctx: TcContext) -> i32 {
     observe(&ctx, Direction::Tx, Link::Ethernet)
 }
 
 /// What a container is about to receive, at the egress of its host-side interface.
 #[classifier]
-pub fn flowmon_rx(ctx: TcContext) -> i32 {
+fn flowmon_rx(ctx: TcContext) -> i32 {
     observe(&ctx, Direction::Rx, Link::Ethernet)
 }
 
 /// As [`flowmon_tx`], for devices without a link-layer header.
 #[classifier]
-pub fn flowmon_ip_tx(ctx: TcContext) -> i32 {
+fn flowmon_ip_tx(ctx: TcContext) -> i32 {
     observe(&ctx, Direction::Tx, Link::Ip)
 }
 
 /// As [`flowmon_rx`], for devices without a link-layer header.
 #[classifier]
-pub fn flowmon_ip_rx(ctx: TcContext) -> i32 {
+fn flowmon_ip_rx(ctx: TcContext) -> i32 {
     observe(&ctx, Direction::Rx, Link::Ip)
 }
 

@@ -12,7 +12,8 @@ use flowmon_common::{
 /// The detail: one entry per flow. When it is full the least recently used entry goes, so it is
 /// never the truth about how much there was.
 #[map]
-pub(crate) static FLOWS: LruHashMap<FlowKey, FlowStats> = LruHashMap::with_max_entries(MAX_FLOWS, 0);
+pub(crate) static FLOWS: LruHashMap<FlowKey, FlowStats> =
+    LruHashMap::with_max_entries(MAX_FLOWS, 0);
 
 /// The truth: what crossed each interface, whatever became of the detail.
 #[map]
@@ -20,7 +21,8 @@ pub(crate) static TOTALS: PerCpuArray<Totals> = PerCpuArray::with_max_entries(MA
 
 /// What could not be attributed, by cause.
 #[map]
-pub(crate) static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(Counter::ALL.len() as u32, 0);
+pub(crate) static COUNTERS: PerCpuArray<u64> =
+    PerCpuArray::with_max_entries(Counter::ALL.len() as u32, 0);
 
 /// The watched interfaces, by ifindex.
 #[map]

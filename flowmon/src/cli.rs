@@ -173,7 +173,7 @@ mod tests {
     #[test]
     fn durations_are_positive_and_have_units() {
         assert_eq!(duration("5s").unwrap(), Duration::from_secs(5));
-        assert_eq!(duration("1h30m").unwrap(), Duration::from_secs(5400));
+        assert_eq!(duration("1h30m").unwrap(), Duration::from_mins(90));
         for wrong in ["", "5", "-5s", "0s", "1ms", "soon", "99999999999999999999h"] {
             assert!(duration(wrong).is_err(), "{wrong}");
         }

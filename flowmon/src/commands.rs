@@ -33,7 +33,10 @@ struct Failure {
 
 impl Failure {
     fn new(exit: Exit, message: impl fmt::Display) -> Self {
-        Self { exit, message: message.to_string() }
+        Self {
+            exit,
+            message: message.to_string(),
+        }
     }
 }
 
@@ -88,9 +91,10 @@ fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
 fn print(text: &str) -> Result<(), Failure> {
     use std::io::{ErrorKind, Write as _};
     match std::io::stdout().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-            Err(Failure::new(Exit::Usage, format_args!("cannot write the output: {error}")))
-        }
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(Failure::new(
+            Exit::Usage,
+            format_args!("cannot write the output: {error}"),
+        )),
         _ => Ok(()),
     }
 }

@@ -157,17 +157,31 @@ impl Pipeline {
     }
 
     fn take_events(&mut self) {
-        let Self { events, table, attachments, sink, .. } = self;
+        let Self {
+            events,
+            table,
+            attachments,
+            sink,
+            ..
+        } = self;
         let now = Moment::now();
         events.take(|event| {
-            table.announce(&event, &mut |report| tell(sink.as_mut(), attachments, &report, &now));
+            table.announce(&event, &mut |report| {
+                tell(sink.as_mut(), attachments, &report, &now);
+            });
         });
     }
 
     /// Reads all counters. Events first: the table relies on it.
     fn drain(&mut self) -> Result<(), Error> {
         self.take_events();
-        let Self { datapath, table, attachments, sink, .. } = self;
+        let Self {
+            datapath,
+            table,
+            attachments,
+            sink,
+            ..
+        } = self;
         let now = Moment::now();
         let mut report = |report: Report| tell(sink.as_mut(), attachments, &report, &now);
         table.begin_drain(now.monotonic_ns);
@@ -178,7 +192,14 @@ impl Pipeline {
 
     /// Settles the account of an interface that was detached and drained.
     fn part(&mut self, ifindex: u32) -> Result<(), Error> {
-        let Self { datapath, table, attachments, sink, balance, .. } = self;
+        let Self {
+            datapath,
+            table,
+            attachments,
+            sink,
+            balance,
+            ..
+        } = self;
         let now = Moment::now();
         let totals = datapath.totals(ifindex)?;
         let (flows, attributed) = table.end_interface(ifindex, &mut |report| {
@@ -200,7 +221,11 @@ impl Pipeline {
         for ifindex in self.attachments.attached() {
             balance.add(Totals::default(), self.table.attributed(ifindex));
         }
-        let lost = balance::losses(&self.datapath.counters()?, self.sink.lost(), self.attachments.failed());
+        let lost = balance::losses(
+            &self.datapath.counters()?,
+            self.sink.lost(),
+            self.attachments.failed(),
+        );
         let overview = balance.overview(
             self.attachments.attached().count(),
             self.table.len(),

@@ -49,37 +49,35 @@ impl Pattern {
 /// The interfaces to watch, by index.
 pub fn select<'a>(
     patterns: &[Pattern],
-    interfaces: impl IntoIterator<Item = &'a Interface> + Clone,
+    interfaces: impl Iterator<Item = &'a Interface> + Clone,
 ) -> BTreeSet<u32> {
     let named = |interface: &Interface| patterns.iter().any(|pattern| pattern.names(interface));
     let bridges: BTreeSet<u32> = interfaces
         .clone()
-        .into_iter()
         .filter(|interface| interface.is_bridge() && named(interface))
         .map(|bridge| bridge.ifindex)
         .collect();
     interfaces
-        .into_iter()
         .filter(|interface| !interface.is_bridge())
         .filter(|interface| {
-            named(interface) || interface.master.is_some_and(|master| bridges.contains(&master))
+            named(interface)
+                || interface
+                    .master
+                    .is_some_and(|master| bridges.contains(&master))
         })
         .map(|interface| interface.ifindex)
         .collect()
 }
 
 /// The names that no interface has.
-pub fn missing<'a>(
-    patterns: &'a [Pattern],
-    interfaces: impl IntoIterator<Item = &'a Interface> + Clone,
-) -> Vec<&'a str> {
+pub fn missing<'a>(patterns: &'a [Pattern], interfaces: &[Interface]) -> Vec<&'a str> {
     patterns
         .iter()
         .filter_map(|pattern| match pattern {
             Pattern::Name(name) => Some(name.as_str()),
             Pattern::All | Pattern::Glob(_) => None,
         })
-        .filter(|name| interfaces.clone().into_iter().all(|interface| interface.name != *name))
+        .filter(|name| interfaces.iter().all(|interface| interface.name != *name))
         .collect()
 }
 
@@ -118,7 +116,7 @@ mod tests {
 
     fn selected(patterns: &[&str]) -> Vec<u32> {
         let patterns: Vec<Pattern> = patterns.iter().map(|text| text.parse().unwrap()).collect();
-        select(&patterns, &host()).into_iter().collect()
+        select(&patterns, host().iter()).into_iter().collect()
     }
 
     #[test]

@@ -1,22 +1,14 @@
-//! What the tests on real kernels share.
+//! What the tests on real kernels share: flowmon as a child process, what it said, and whether a
+//! test may run at all. The networks and the traffic are `flowmon::lab`.
+#![expect(
+    clippy::panic,
+    reason = "a harness fails by panicking, with what it saw"
+)]
 
-use std::env;
+mod root;
+mod said;
+mod watch;
 
-use nix::unistd::geteuid;
-
-/// May the calling test run? Network namespaces and eBPF need root: without it the test says
-/// loudly that it was skipped. Under `CI=true` a skipped test is a failed one.
-pub fn require_root(test: &str) -> bool {
-    if geteuid().is_root() {
-        return true;
-    }
-    assert!(
-        env::var("CI").as_deref() != Ok("true"),
-        "{test} needs root, and CI skips nothing"
-    );
-    #[expect(clippy::print_stderr, reason = "a test's diagnostics are its output")]
-    {
-        eprintln!("\n*** SKIPPED: {test} needs root (sudo -E) ***\n");
-    }
-    false
-}
+pub use root::require_root;
+pub use said::{Said, counted};
+pub use watch::{Ended, Watch, flowmon_binary};

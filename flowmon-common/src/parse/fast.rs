@@ -50,7 +50,11 @@ fn ipv4<S: PacketSource>(source: &S, packet: &mut Parsed, head: &[u8]) -> Option
     packet.protocol = byte(head, IPV4 + 9)?;
     packet.source = Address::v4(bytes(head, IPV4 + 12)?);
     packet.destination = Address::v4(bytes(head, IPV4 + 16)?);
-    let end = transport::end(source.frame_len(), ETHERNET_LEN, be16(head, IPV4 + 2)?.into());
+    let end = transport::end(
+        source.frame_len(),
+        ETHERNET_LEN,
+        be16(head, IPV4 + 2)?.into(),
+    );
     match packet.protocol {
         protocol::UDP => udp(packet, head, IPV4_TRANSPORT, end),
         protocol::TCP => {

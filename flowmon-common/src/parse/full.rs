@@ -104,11 +104,7 @@ struct Next {
 }
 
 #[inline(always)]
-fn ipv4<S: PacketSource>(
-    source: &S,
-    packet: &mut Parsed,
-    offset: u32,
-) -> Result<Next, Refusal> {
+fn ipv4<S: PacketSource>(source: &S, packet: &mut Parsed, offset: u32) -> Result<Next, Refusal> {
     let header = source.load::<20>(offset).ok_or(Refusal::TruncatedNetwork)?;
     let version_ihl = byte(&header, 0).unwrap_or(0);
     let header_len = u32::from(version_ihl & 0x0f) * 4;
@@ -134,11 +130,7 @@ fn ipv4<S: PacketSource>(
 }
 
 #[inline(always)]
-fn ipv6<S: PacketSource>(
-    source: &S,
-    packet: &mut Parsed,
-    offset: u32,
-) -> Result<Next, Refusal> {
+fn ipv6<S: PacketSource>(source: &S, packet: &mut Parsed, offset: u32) -> Result<Next, Refusal> {
     let header = source.load::<40>(offset).ok_or(Refusal::TruncatedNetwork)?;
     if byte(&header, 0).unwrap_or(0) >> 4 != 6 {
         return Err(Refusal::BadNetwork);

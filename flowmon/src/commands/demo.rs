@@ -12,8 +12,17 @@ pub(super) fn run(args: DemoArgs) -> Result<Exit, Failure> {
     let network = DemoNetwork::new()?;
     let bridge = network.lab().bridge().to_owned();
     for pod in network.pods() {
-        let addresses: Vec<String> = pod.addresses.iter().map(|net| net.ip().to_string()).collect();
-        tracing::info!("{:<5} is behind {} with {}", pod.name, pod.interface, addresses.join(" and "));
+        let addresses: Vec<String> = pod
+            .addresses
+            .iter()
+            .map(|net| net.ip().to_string())
+            .collect();
+        tracing::info!(
+            "{:<5} is behind {} with {}",
+            pod.name,
+            pod.interface,
+            addresses.join(" and ")
+        );
     }
     let traffic = network.start_traffic()?;
     network.lab().node().enter()?;

@@ -1,5 +1,7 @@
 //! `flowmon doctor`
 
+use std::fmt::Write as _;
+
 use super::{Exit, Failure, print};
 use crate::kernel::{self, Finding};
 
@@ -17,7 +19,7 @@ pub(super) fn run() -> Result<Exit, Failure> {
             }
             Finding::Unknown(said) => ("unknown ", said),
         };
-        text += &format!("{mark}  {:<16}  {said}\n", check.name);
+        let _infallible = writeln!(text, "{mark}  {:<16}  {said}", check.name);
     }
     text += match exit {
         Exit::Done => "flowmon can watch here.\n",

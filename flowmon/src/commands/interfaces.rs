@@ -41,7 +41,16 @@ pub(super) fn run(output: ListOutput) -> Result<Exit, Failure> {
             }
         }
         ListOutput::Table => {
-            text += &row(["NAME", "INDEX", "LINK", "MASTER", "STATE", "ENDPOINT", "ALL", "HOW WE KNOW"]);
+            text += &row([
+                "NAME",
+                "INDEX",
+                "LINK",
+                "MASTER",
+                "STATE",
+                "ENDPOINT",
+                "ALL",
+                "HOW WE KNOW",
+            ]);
             for line in lines {
                 text += &row([
                     &escaped(line.name),
@@ -64,11 +73,13 @@ pub(super) fn run(output: ListOutput) -> Result<Exit, Failure> {
 }
 
 fn row([name, index, link, master, state, endpoint, all, evidence]: [&str; 8]) -> String {
-    format!("{name:<15} {index:>5}  {link:<9} {master:<15} {state:<5} {endpoint:<8} {all:<3}  {evidence}\n")
+    format!(
+        "{name:<15} {index:>5}  {link:<9} {master:<15} {state:<5} {endpoint:<8} {all:<3}  {evidence}\n"
+    )
 }
 
 fn lines(interfaces: &[Interface]) -> Vec<Line<'_>> {
-    let watched = selection::select(&[Pattern::All], interfaces);
+    let watched = selection::select(&[Pattern::All], interfaces.iter());
     interfaces
         .iter()
         .map(|interface| Line {
@@ -80,7 +91,11 @@ fn lines(interfaces: &[Interface]) -> Vec<Line<'_>> {
                 Some(master.name.as_str())
             }),
             up: interface.up,
-            kind: if interface.leads_to_endpoint() { EndpointKind::Unknown } else { EndpointKind::Host },
+            kind: if interface.leads_to_endpoint() {
+                EndpointKind::Unknown
+            } else {
+                EndpointKind::Host
+            },
             evidence: evidence(interface),
             watched: watched.contains(&interface.ifindex),
         })
@@ -90,13 +105,27 @@ fn lines(interfaces: &[Interface]) -> Vec<Line<'_>> {
 fn evidence(interface: &Interface) -> String {
     match (interface.kind.as_deref(), interface.peer) {
         (Some("bridge"), _) => "a bridge: watched through its ports".to_owned(),
-        (Some("veth"), Some(Peer { ifindex, netnsid: Some(id) })) => {
+        (
+            Some("veth"),
+            Some(Peer {
+                ifindex,
+                netnsid: Some(id),
+            }),
+        ) => {
             format!("other end is interface {ifindex} of network namespace {id}")
         }
-        (Some("veth"), Some(Peer { ifindex, netnsid: None })) => {
+        (
+            Some("veth"),
+            Some(Peer {
+                ifindex,
+                netnsid: None,
+            }),
+        ) => {
             format!("other end is interface {ifindex} of this namespace")
         }
-        (Some("tun"), _) if interface.leads_to_endpoint() => "a tap: a virtual machine's".to_owned(),
+        (Some("tun"), _) if interface.leads_to_endpoint() => {
+            "a tap: a virtual machine's".to_owned()
+        }
         _ if interface.leads_to_endpoint() => "the host's end of an attachment".to_owned(),
         _ => "this host's own".to_owned(),
     }

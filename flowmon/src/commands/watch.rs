@@ -20,7 +20,10 @@ pub(super) fn run(settings: &Watch) -> Result<Exit, Failure> {
 /// Watches in the network namespace of this thread.
 pub(super) async fn watch(settings: &Watch) -> Result<(), Failure> {
     let stop = Stop::new().map_err(pipeline::Error::Wait)?;
-    let stdout = io::stdout().as_fd().try_clone_to_owned().map_err(pipeline::Error::Output)?;
+    let stdout = io::stdout()
+        .as_fd()
+        .try_clone_to_owned()
+        .map_err(pipeline::Error::Output)?;
     let (writer, output_ended) = Writer::new(stdout);
     let sink: Box<dyn Sink> = match settings.output {
         Output::Json => Box::new(JsonSink::new(writer, node_name())),

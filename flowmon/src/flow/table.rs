@@ -98,7 +98,11 @@ impl FlowTable {
         }
         self.reported += u64::from(event == FlowEvent::New);
         *self.attributed.entry(key.ifindex).or_default() += growth;
-        report(Report { event, flow, growth });
+        report(Report {
+            event,
+            flow,
+            growth,
+        });
     }
 
     /// The drain is over: what it did not find is gone.
@@ -130,8 +134,15 @@ impl FlowTable {
         self.flows.retain(|key, tracked| {
             let end = ended(key, tracked);
             if end {
-                let flow = Flow { key: *key, stats: tracked.stats };
-                report(Report { event: FlowEvent::End, flow, growth: Totals::default() });
+                let flow = Flow {
+                    key: *key,
+                    stats: tracked.stats,
+                };
+                report(Report {
+                    event: FlowEvent::End,
+                    flow,
+                    growth: Totals::default(),
+                });
             }
             !end
         });
@@ -146,9 +157,16 @@ fn announced(event: &NewFlow) -> FlowStats {
         initiator: event.initiator,
         ..FlowStats::default()
     };
-    let direction = if event.direction == Direction::Tx as u8 { Direction::Tx } else { Direction::Rx };
+    let direction = if event.direction == Direction::Tx as u8 {
+        Direction::Tx
+    } else {
+        Direction::Rx
+    };
     *stats.half_mut(direction) = DirectionStats {
-        traffic: Traffic { packets: event.packets.into(), bytes: event.bytes },
+        traffic: Traffic {
+            packets: event.packets.into(),
+            bytes: event.bytes,
+        },
         tcp_flags: event.tcp_flags,
         ..DirectionStats::default()
     };
@@ -160,7 +178,10 @@ fn grown(before: Totals, now: Totals) -> Totals {
         packets: now.packets.saturating_sub(before.packets),
         bytes: now.bytes.saturating_sub(before.bytes),
     };
-    Totals { tx: difference(before.tx, now.tx), rx: difference(before.rx, now.rx) }
+    Totals {
+        tx: difference(before.tx, now.tx),
+        rx: difference(before.rx, now.rx),
+    }
 }
 
 #[cfg(test)]
@@ -172,24 +193,46 @@ mod tests {
     use proptest::prelude::*;
 
     const KEY: FlowKey = FlowKey {
-        ifindex: 7, local: Address::NONE, remote: Address::NONE, local_port: 1, remote_port: 2,
-        protocol: 17, l3: 4, vlan: 0,
+        ifindex: 7,
+        local: Address::NONE,
+        remote: Address::NONE,
+        local_port: 1,
+        remote_port: 2,
+        protocol: 17,
+        l3: 4,
+        vlan: 0,
     };
 
     fn key(port: u16) -> FlowKey {
-        FlowKey { local_port: port, ..KEY }
+        FlowKey {
+            local_port: port,
+            ..KEY
+        }
     }
 
     fn entry(first_ns: u64, packets: u64) -> FlowStats {
-        let mut stats = FlowStats { first_ns, ..FlowStats::default() };
-        stats.tx.traffic = Traffic { packets, bytes: packets * 100 };
+        let mut stats = FlowStats {
+            first_ns,
+            ..FlowStats::default()
+        };
+        stats.tx.traffic = Traffic {
+            packets,
+            bytes: packets * 100,
+        };
         stats
     }
 
     fn event(key: FlowKey, first_ns: u64) -> NewFlow {
         NewFlow {
-            kind: NewFlow::KIND, direction: 0, initiator: 1, tcp_flags: 0, packets: 1,
-            first_ns, bytes: 100, key, reserved: 0,
+            kind: NewFlow::KIND,
+            direction: 0,
+            initiator: 1,
+            tcp_flags: 0,
+            packets: 1,
+            first_ns,
+            bytes: 100,
+            key,
+            reserved: 0,
         }
     }
 
@@ -210,7 +253,10 @@ mod tests {
     #[test]
     fn a_flow_is_new_grows_and_ends() {
         let mut table = FlowTable::default();
-        assert_eq!(events(&drain(&mut table, 10, &[(KEY, entry(5, 1))])), [FlowEvent::New]);
+        assert_eq!(
+            events(&drain(&mut table, 10, &[(KEY, entry(5, 1))])),
+            [FlowEvent::New]
+        );
         assert_eq!(events(&drain(&mut table, 20, &[(KEY, entry(5, 1))])), []);
         let grown = drain(&mut table, 30, &[(KEY, entry(5, 3))]);
         assert_eq!(events(&grown), [FlowEvent::Update]);
@@ -235,7 +281,7 @@ mod tests {
         let mut table = FlowTable::default();
         drain(&mut table, 10, &[(KEY, entry(5, 4))]);
         drain(&mut table, 20, &[]);
-        table.announce(&event(KEY, 5), &mut |_| panic!("reported twice"));
+        table.announce(&event(KEY, 5), &mut |report| unreachable!("{report:?}"));
         assert_eq!(table.attributed(7).tx.packets, 4);
     }
 
@@ -244,7 +290,7 @@ mod tests {
         let mut table = FlowTable::default();
         // Made while the drain was under way, and found by it with three packets.
         drain(&mut table, 10, &[(KEY, entry(11, 3))]);
-        table.announce(&event(KEY, 11), &mut |_| panic!("reported twice"));
+        table.announce(&event(KEY, 11), &mut |report| unreachable!("{report:?}"));
         drain(&mut table, 20, &[(KEY, entry(11, 4))]);
         assert_eq!(table.attributed(7).tx.packets, 4);
     }

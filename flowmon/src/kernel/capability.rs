@@ -14,7 +14,9 @@ pub(super) fn missing() -> Vec<&'static str> {
 }
 
 fn effective(status: &str) -> Option<u64> {
-    let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"))?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("CapEff:"))?;
     u64::from_str_radix(line.trim(), 16).ok()
 }
 
@@ -44,7 +46,10 @@ mod tests {
 
     #[test]
     fn reads_the_line_of_proc_status() {
-        assert_eq!(effective("Name:\tx\nCapEff:\t000001fffeffffff\n"), Some(0x01ff_feff_ffff));
+        assert_eq!(
+            effective("Name:\tx\nCapEff:\t000001fffeffffff\n"),
+            Some(0x01ff_feff_ffff)
+        );
         assert_eq!(effective("Name:\tx\n"), None);
     }
 }

@@ -69,22 +69,26 @@ fn privileges() -> Check {
 fn loaded(datapath: &Datapath) -> Check {
     let finding = match datapath.program_facts() {
         Ok(facts) => {
-            let most = facts.iter().filter_map(|fact| fact.verified_instructions).max();
             let bytes = facts.iter().map(|fact| fact.jited_bytes).sum::<u32>();
-            let verified = most.map_or_else(String::new, |n| format!(", {n} instructions verified at most"));
-            let jit = if bytes == 0 {
-                return check(
-                    "load programs",
-                    Finding::Degraded(
-                        "loaded, but the BPF JIT is off, so every packet costs many times more: \
-                         sysctl net.core.bpf_jit_enable=1"
-                            .to_owned(),
-                    ),
-                );
+            let most = facts
+                .iter()
+                .filter_map(|fact| fact.verified_instructions)
+                .max();
+            let verified = most.map_or_else(String::new, |n| {
+                format!(", {n} instructions verified at most")
+            });
+            if bytes == 0 {
+                Finding::Degraded(
+                    "loaded, but the BPF JIT is off, so every packet costs many times more: \
+                     sysctl net.core.bpf_jit_enable=1"
+                        .to_owned(),
+                )
             } else {
-                format!("{} bytes of machine code", bytes)
-            };
-            Finding::Works(format!("{} programs, {jit}{verified}", facts.len()))
+                Finding::Works(format!(
+                    "{} programs, {bytes} bytes of machine code{verified}",
+                    facts.len()
+                ))
+            }
         }
         Err(error) => Finding::Unknown(error.to_string()),
     };
@@ -99,7 +103,12 @@ fn run(datapath: &mut Datapath) -> Check {
         datapath.register(1, 0)?;
         let outcome = datapath.run(
             "flowmon_tx",
-            &Frame { bytes: &frame, ifindex: 1, gso_segments: 0, repeat: 1 },
+            &Frame {
+                bytes: &frame,
+                ifindex: 1,
+                gso_segments: 0,
+                repeat: 1,
+            },
         )?;
         let mut flows = 0;
         datapath.drain(|_, _| flows += 1)?;
@@ -107,7 +116,9 @@ fn run(datapath: &mut Datapath) -> Check {
         Ok::<_, Error>((outcome, flows))
     })();
     let finding = match tried {
-        Ok((_, 1)) => Finding::Works("a frame through the program was counted and read back".to_owned()),
+        Ok((_, 1)) => {
+            Finding::Works("a frame through the program was counted and read back".to_owned())
+        }
         Ok((_, flows)) => Finding::Missing(format!(
             "a frame through the program made {flows} flows instead of one: please report this"
         )),
@@ -129,24 +140,41 @@ fn attach_elsewhere(mut datapath: Datapath) -> Vec<Check> {
     let (tcx, clsact) = match attempts.join() {
         Ok(Ok([tcx, clsact])) => (tcx, clsact),
         Ok(Err(error)) => {
-            let why = format!("not tried: making a network namespace failed ({error}); it takes CAP_SYS_ADMIN");
+            let why = format!(
+                "not tried: making a network namespace failed ({error}); it takes CAP_SYS_ADMIN"
+            );
             return vec![check("attach", Finding::Unknown(why))];
         }
-        Err(_) => return vec![check("attach", Finding::Unknown("the attempt died".to_owned()))],
+        Err(_) => {
+            return vec![check(
+                "attach",
+                Finding::Unknown("the attempt died".to_owned()),
+            )];
+        }
     };
     let tcx_works = tcx.is_ok();
     vec![
-        check("attach by tcx", match tcx {
-            Ok(()) => Finding::Works("first in the chain, gone with the process".to_owned()),
-            Err(error) => Finding::Degraded(format!("clsact will be used ({error}; tcx came with Linux 6.6)")),
-        }),
-        check("attach by clsact", match clsact {
-            Ok(()) => Finding::Works("for kernels without tcx".to_owned()),
-            Err(error) if tcx_works => Finding::Degraded(format!("not needed: tcx works ({error})")),
-            Err(error) => Finding::Missing(format!(
-                "{error}: load the modules sch_ingress and cls_bpf"
-            )),
-        }),
+        check(
+            "attach by tcx",
+            match tcx {
+                Ok(()) => Finding::Works("first in the chain, gone with the process".to_owned()),
+                Err(error) => Finding::Degraded(format!(
+                    "clsact will be used ({error}; tcx came with Linux 6.6)"
+                )),
+            },
+        ),
+        check(
+            "attach by clsact",
+            match clsact {
+                Ok(()) => Finding::Works("for kernels without tcx".to_owned()),
+                Err(error) if tcx_works => {
+                    Finding::Degraded(format!("not needed: tcx works ({error})"))
+                }
+                Err(error) => {
+                    Finding::Missing(format!("{error}: load the modules sch_ingress and cls_bpf"))
+                }
+            },
+        ),
     ]
 }
 

@@ -5,7 +5,10 @@ use std::{
     os::fd::{AsFd, AsRawFd},
 };
 
-use aya::{Ebpf, maps::{MapData, RingBuf}};
+use aya::{
+    Ebpf,
+    maps::{MapData, RingBuf},
+};
 use aya_log::EbpfLogger;
 use flowmon_common::NewFlow;
 use tokio::io::{Interest, unix::AsyncFd};

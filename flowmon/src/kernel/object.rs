@@ -58,10 +58,7 @@ pub(super) fn facts(ebpf: &Ebpf) -> Result<Vec<ProgramFacts>, Error> {
     PROGRAMS
         .into_iter()
         .map(|name| {
-            let info = ebpf
-                .program(name)
-                .ok_or(ProgramError::NotLoaded)?
-                .info()?;
+            let info = ebpf.program(name).ok_or(ProgramError::NotLoaded)?.info()?;
             Ok(ProgramFacts {
                 name,
                 verified_instructions: info.verified_instruction_count(),
@@ -71,7 +68,7 @@ pub(super) fn facts(ebpf: &Ebpf) -> Result<Vec<ProgramFacts>, Error> {
         .collect()
 }
 
-/// Kernels before 5.11 charge maps to RLIMIT_MEMLOCK. Where it can't be raised, that matters only
+/// Kernels before 5.11 charge maps to `RLIMIT_MEMLOCK`. Where it can't be raised, that matters only
 /// to them, and they will say so when a map is created.
 fn raise_memlock() {
     use nix::sys::resource::{RLIM_INFINITY, Resource, setrlimit};

@@ -89,7 +89,11 @@ impl Flow {
         let has_ports = matches!(
             self.protocol(),
             Protocol::Ip(
-                protocol::TCP | protocol::UDP | protocol::UDP_LITE | protocol::DCCP | protocol::SCTP
+                protocol::TCP
+                    | protocol::UDP
+                    | protocol::UDP_LITE
+                    | protocol::DCCP
+                    | protocol::SCTP
             )
         );
         let ports = (self.key.local_port, self.key.remote_port);
@@ -149,7 +153,9 @@ impl fmt::Display for Protocol {
 fn address(l3: u8, address: Address) -> Option<IpAddr> {
     let v6 = Ipv6Addr::from(address);
     match l3 {
-        4 => Some(IpAddr::V4(v6.to_ipv4_mapped().unwrap_or(Ipv4Addr::UNSPECIFIED))),
+        4 => Some(IpAddr::V4(
+            v6.to_ipv4_mapped().unwrap_or(Ipv4Addr::UNSPECIFIED),
+        )),
         6 => Some(IpAddr::V6(v6)),
         _ => None,
     }

@@ -117,8 +117,14 @@ impl<'a> FlowRecord<'a> {
             direction: flow.direction(),
             protocol: flow.protocol().to_string(),
             vlan: flow.key.vlan,
-            local: Address { ip: flow.local_ip(), port: local_port },
-            remote: Address { ip: flow.remote_ip(), port: remote_port },
+            local: Address {
+                ip: flow.local_ip(),
+                port: local_port,
+            },
+            remote: Address {
+                ip: flow.remote_ip(),
+                port: remote_port,
+            },
             first_seen: moments.first_seen,
             last_seen: moments.last_seen,
             tx: flow.stats.tx.traffic.into(),
@@ -134,7 +140,11 @@ impl IcmpErrors {
     fn of(flow: &Flow) -> Option<Self> {
         let count = u32::from(flow.stats.tx.icmp_errors) + u32::from(flow.stats.rx.icmp_errors);
         let [last_type, last_code] = flow.stats.icmp_error.to_be_bytes();
-        (count > 0).then_some(Self { count, last_type, last_code })
+        (count > 0).then_some(Self {
+            count,
+            last_type,
+            last_code,
+        })
     }
 }
 

@@ -51,10 +51,16 @@ impl TcpState {
 #[cfg(test)]
 mod tests {
     use super::TcpState;
-    use flowmon_common::{FlowStats, Initiator, wire::tcp::{ACK, FIN, RST, SYN}};
+    use flowmon_common::{
+        FlowStats, Initiator,
+        wire::tcp::{ACK, FIN, RST, SYN},
+    };
 
     fn state(initiator: Initiator, tx: u8, rx: u8) -> TcpState {
-        let mut stats = FlowStats { initiator: initiator as u8, ..FlowStats::default() };
+        let mut stats = FlowStats {
+            initiator: initiator as u8,
+            ..FlowStats::default()
+        };
         stats.tx.tcp_flags = tx;
         stats.rx.tcp_flags = rx;
         TcpState::of(&stats)
@@ -64,7 +70,13 @@ mod tests {
     fn follows_a_connection_from_either_side() {
         use Initiator::{Local, Remote};
         for (initiator, flip) in [(Local, false), (Remote, true)] {
-            let state = |ours, theirs| if flip { state(initiator, theirs, ours) } else { state(initiator, ours, theirs) };
+            let state = |ours, theirs| {
+                if flip {
+                    state(initiator, theirs, ours)
+                } else {
+                    state(initiator, ours, theirs)
+                }
+            };
             assert_eq!(state(SYN, 0), TcpState::Syn);
             assert_eq!(state(SYN, RST | ACK), TcpState::Refused);
             assert_eq!(state(SYN | ACK, SYN | ACK), TcpState::Established);

@@ -69,7 +69,10 @@ impl Attachments {
                     now.get(ifindex).is_some_and(|found| same(known, found))
                 });
                 let parting = self.parting();
-                self.interfaces.extend(now.into_iter().filter(|(ifindex, _)| !parting.contains(ifindex)));
+                self.interfaces.extend(
+                    now.into_iter()
+                        .filter(|(ifindex, _)| !parting.contains(ifindex)),
+                );
             }
         }
     }
@@ -81,7 +84,9 @@ impl Attachments {
     /// Attached to, but no longer to be watched, or gone.
     pub(super) fn parting(&self) -> Vec<u32> {
         let wanted = self.wanted();
-        self.attached().filter(|ifindex| !wanted.contains(ifindex)).collect()
+        self.attached()
+            .filter(|ifindex| !wanted.contains(ifindex))
+            .collect()
     }
 
     /// Attaches to what is to be watched. One interface that can't be must not keep the others
@@ -117,7 +122,11 @@ impl Attachments {
 
     /// Says on stderr what is watched: also the sign that it is.
     pub(super) fn announce(&self) {
-        let names: Vec<&str> = self.attached.values().map(|endpoint| endpoint.interface.as_str()).collect();
+        let names: Vec<&str> = self
+            .attached
+            .values()
+            .map(|endpoint| endpoint.interface.as_str())
+            .collect();
         match names.as_slice() {
             [] => tracing::info!("watching; no interface matches yet"),
             names => tracing::info!("watching {} interfaces: {}", names.len(), names.join(" ")),
@@ -150,7 +159,10 @@ impl Attachments {
 }
 
 fn by_index(interfaces: Vec<Interface>) -> BTreeMap<u32, Interface> {
-    interfaces.into_iter().map(|interface| (interface.ifindex, interface)).collect()
+    interfaces
+        .into_iter()
+        .map(|interface| (interface.ifindex, interface))
+        .collect()
 }
 
 fn same(known: &Interface, found: &Interface) -> bool {
@@ -161,7 +173,11 @@ fn endpoint(interface: &Interface) -> Endpoint {
     Endpoint {
         interface: interface.name.clone(),
         ifindex: interface.ifindex,
-        kind: if interface.leads_to_endpoint() { EndpointKind::Unknown } else { EndpointKind::Host },
+        kind: if interface.leads_to_endpoint() {
+            EndpointKind::Unknown
+        } else {
+            EndpointKind::Host
+        },
     }
 }
 

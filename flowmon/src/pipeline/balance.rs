@@ -21,7 +21,13 @@ impl Balance {
     }
 
     pub(super) const fn overview(&self, interfaces: usize, flows: usize, lost: u64) -> Overview {
-        Overview { interfaces, flows, totals: self.totals, attributed: self.attributed, lost }
+        Overview {
+            interfaces,
+            flows,
+            totals: self.totals,
+            attributed: self.attributed,
+            lost,
+        }
     }
 
     pub(super) fn summary(
@@ -36,7 +42,14 @@ impl Balance {
             .filter(|(counter, count)| counter.is_refusal() && *count > 0)
             .map(|(counter, count)| (counter.label(), *count))
             .collect();
-        Summary::new(interfaces, flows, self.totals, self.attributed, unparsed, lost)
+        Summary::new(
+            interfaces,
+            flows,
+            self.totals,
+            self.attributed,
+            unparsed,
+            lost,
+        )
     }
 }
 

@@ -147,7 +147,11 @@ fn header(now: &Overview, before: &Overview, seconds: f64, moment: &Moment) -> S
 fn coverage(overview: &Overview) -> String {
     let all = overview.totals.tx.packets + overview.totals.rx.packets;
     let told = overview.attributed.tx.packets + overview.attributed.rx.packets;
-    let percent = if all == 0 { 100.0 } else { told.min(all) as f64 / all as f64 * 100.0 };
+    let percent = if all == 0 {
+        100.0
+    } else {
+        told.min(all) as f64 / all as f64 * 100.0
+    };
     format!(
         "{:.0} packets, {percent:.1} % of them in flows, {} not; {} reports or events lost\n",
         all,
@@ -160,18 +164,33 @@ fn talker_rows(text: &mut String, talkers: HashMap<Talk, Amount>, seconds: f64) 
     let mut rows: Vec<(Talk, Amount)> = talkers.into_iter().collect();
     let bytes = |amount: &Amount| amount.growth.tx.bytes + amount.growth.rx.bytes;
     rows.sort_by(|(a, x), (b, y)| bytes(y).cmp(&bytes(x)).then_with(|| a.cmp(b)));
-    row(text, ["INTERFACE", "DIR", "PROTO", "PEER", "PORT", "FLOWS", "SENT/s", "RECV/s"]);
+    row(
+        text,
+        [
+            "INTERFACE",
+            "DIR",
+            "PROTO",
+            "PEER",
+            "PORT",
+            "FLOWS",
+            "SENT/s",
+            "RECV/s",
+        ],
+    );
     for (talk, amount) in rows.iter().take(TALKERS) {
-        row(text, [
-            &escaped(&talk.interface),
-            dir(talk.direction),
-            &talk.protocol.to_string(),
-            &peer(talk.peer),
-            &talk.port.map_or_else(String::new, |port| port.to_string()),
-            &amount.flows.len().to_string(),
-            &rate(amount.growth.tx.bytes, seconds),
-            &rate(amount.growth.rx.bytes, seconds),
-        ]);
+        row(
+            text,
+            [
+                &escaped(&talk.interface),
+                dir(talk.direction),
+                &talk.protocol.to_string(),
+                &peer(talk.peer),
+                &talk.port.map_or_else(String::new, |port| port.to_string()),
+                &amount.flows.len().to_string(),
+                &rate(amount.growth.tx.bytes, seconds),
+                &rate(amount.growth.rx.bytes, seconds),
+            ],
+        );
     }
     if rows.len() > TALKERS {
         let _infallible = writeln!(text, "… and {} more", rows.len() - TALKERS);
@@ -181,12 +200,19 @@ fn talker_rows(text: &mut String, talkers: HashMap<Talk, Amount>, seconds: f64) 
 fn trouble_rows(text: &mut String, troubles: BTreeMap<(Talk, &'static str), HashSet<FlowKey>>) {
     let more = troubles.len().saturating_sub(TROUBLES);
     for ((talk, trouble), flows) in troubles.into_iter().take(TROUBLES) {
-        let port = talk.port.map_or_else(String::new, |port| format!(" port {port}"));
+        let port = talk
+            .port
+            .map_or_else(String::new, |port| format!(" port {port}"));
         let (from, to) = match talk.direction {
             Direction::Ingress => (peer(talk.peer), escaped(&talk.interface).into_owned()),
             _ => (escaped(&talk.interface).into_owned(), peer(talk.peer)),
         };
-        let _infallible = writeln!(text, "! {trouble}: {from} to {to} {}{port}, {} flows", talk.protocol, flows.len());
+        let _infallible = writeln!(
+            text,
+            "! {trouble}: {from} to {to} {}{port}, {} flows",
+            talk.protocol,
+            flows.len()
+        );
     }
     if more > 0 {
         let _infallible = writeln!(text, "! and {more} more");
@@ -206,7 +232,10 @@ fn peer(address: Option<IpAddr>) -> String {
 }
 
 /// One line of at most 80 columns. What is too wide keeps its end, which tells addresses apart.
-fn row(text: &mut String, [interface, dir, protocol, peer, port, flows, sent, received]: [&str; 8]) {
+fn row(
+    text: &mut String,
+    [interface, dir, protocol, peer, port, flows, sent, received]: [&str; 8],
+) {
     let _infallible = writeln!(
         text,
         "{:<15} {dir:<3} {:<6} {:<25} {port:>5} {flows:>5} {sent:>7} {received:>7}",
@@ -221,7 +250,9 @@ fn fitted(text: &str, width: usize) -> String {
     if surplus == 0 {
         return text.to_owned();
     }
-    std::iter::once('…').chain(text.chars().skip(surplus + 1)).collect()
+    std::iter::once('…')
+        .chain(text.chars().skip(surplus + 1))
+        .collect()
 }
 
 fn closing(summary: &Summary) -> String {
@@ -245,6 +276,10 @@ fn closing(summary: &Summary) -> String {
             let _infallible = writeln!(text, "{what} {cause}: {count}");
         }
     }
-    text.push_str(if summary.complete { "complete\n" } else { "incomplete\n" });
+    text.push_str(if summary.complete {
+        "complete\n"
+    } else {
+        "incomplete\n"
+    });
     text
 }

@@ -46,7 +46,11 @@ impl Writer {
             let _unheard = ended.send(());
             end
         });
-        let writer = Self { queue, thread, lost: 0 };
+        let writer = Self {
+            queue,
+            thread,
+            lost: 0,
+        };
         (writer, early)
     }
 
@@ -96,7 +100,9 @@ fn write_all(texts: &Receiver<String>, target: OwnedFd) -> WriterEnd {
         }
         match file.write_all(batch.as_bytes()) {
             Ok(()) => batch.clear(),
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return WriterEnd::ReaderGone,
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                return WriterEnd::ReaderGone;
+            }
             Err(error) => return WriterEnd::Failed(error),
         }
     }
@@ -107,7 +113,10 @@ fn reader_gone(file: &std::fs::File) -> bool {
     let mut pipe = [PollFd::new(file.as_fd(), PollFlags::empty())];
     let polled = poll(&mut pipe, PollTimeout::ZERO);
     let [pipe] = pipe;
-    polled.is_ok() && pipe.revents().is_some_and(|events| events.contains(PollFlags::POLLERR))
+    polled.is_ok()
+        && pipe
+            .revents()
+            .is_some_and(|events| events.contains(PollFlags::POLLERR))
 }
 
 #[cfg(test)]
@@ -151,7 +160,10 @@ mod tests {
 
     #[test]
     fn a_full_disk_is_an_error() {
-        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let full = std::fs::OpenOptions::new()
+            .write(true)
+            .open("/dev/full")
+            .unwrap();
         let (mut writer, ended) = Writer::new(full.into());
         writer.write("x".to_owned());
         ended.blocking_recv().unwrap();

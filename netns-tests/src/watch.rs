@@ -1,0 +1,225 @@
+//! A real flowmon, as a child process in a namespace.
+
+use std::{
+    io::{BufRead as _, BufReader},
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    sync::mpsc::{Receiver, RecvTimeoutError, channel},
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+
+use flowmon::lab::Namespace;
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+
+use crate::Said;
+
+/// Longer than anything here takes on a busy machine.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// A running `flowmon watch --output json`. Killed when dropped.
+#[derive(Debug)]
+pub struct Watch {
+    child: Child,
+    stdout: Receiver<String>,
+    stderr: Receiver<String>,
+    said: Vec<String>,
+    complained: Vec<String>,
+    readers: Vec<JoinHandle<()>>,
+}
+
+/// How a flowmon ended, and what it said.
+#[derive(Debug)]
+pub struct Ended {
+    /// Exit code; none when a signal ended it.
+    pub code: Option<i32>,
+    /// Standard output: records and summary.
+    pub said: Said,
+    /// Standard error.
+    pub stderr: String,
+}
+
+/// The binary of this build: next to the directory that the test itself is in.
+///
+/// # Panics
+///
+/// When there is none.
+pub fn flowmon_binary() -> PathBuf {
+    let test = std::env::current_exe().unwrap_or_default();
+    let binary = test
+        .ancestors()
+        .nth(2)
+        .map(|profile| profile.join("flowmon"))
+        .unwrap_or_default();
+    assert!(
+        binary.exists(),
+        "{} is not there: `cargo build -p flowmon` makes it",
+        binary.display()
+    );
+    binary
+}
+
+impl Watch {
+    /// Starts `flowmon watch --output json ARGS…` in `namespace` and waits until it watches.
+    ///
+    /// # Panics
+    ///
+    /// When it ends instead, with what it said.
+    pub fn start(namespace: &Namespace, args: &[&str]) -> Self {
+        let mut watch = Self::spawn(namespace, args);
+        watch.wait_for_stderr("watching");
+        watch
+    }
+
+    /// As [`Self::start`], without waiting.
+    ///
+    /// # Panics
+    ///
+    /// When it can't be started.
+    pub fn spawn(namespace: &Namespace, args: &[&str]) -> Self {
+        let mut command = Command::new(flowmon_binary());
+        command
+            .args(["-v", "watch", "--output", "json"])
+            .args(args)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let child = namespace.spawn_command(&mut command);
+        Self::of(child.unwrap_or_else(|error| panic!("starting flowmon: {error}")))
+    }
+
+    fn of(mut child: Child) -> Self {
+        let (stdout, stdout_reader) = lines(child.stdout.take());
+        let (stderr, stderr_reader) = lines(child.stderr.take());
+        Self {
+            child,
+            stdout,
+            stderr,
+            said: Vec::new(),
+            complained: Vec::new(),
+            readers: vec![stdout_reader, stderr_reader],
+        }
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits for a line of standard error that contains `words`, and returns it.
+    ///
+    /// # Panics
+    ///
+    /// When none comes.
+    pub fn wait_for_stderr(&mut self, words: &str) -> String {
+        wait_for(&self.stderr, &mut self.complained, |line| {
+            line.contains(words)
+        })
+        .unwrap_or_else(|| panic!("no {words:?} on stderr, but: {:#?}", self.complained))
+    }
+
+    /// Waits for a record or summary that `is` accepts, and returns it.
+    ///
+    /// # Panics
+    ///
+    /// When none comes.
+    pub fn wait_for_record(
+        &mut self,
+        is: impl Fn(&serde_json::Value) -> bool,
+    ) -> serde_json::Value {
+        let parse = |line: &str| serde_json::from_str::<serde_json::Value>(line).ok();
+        wait_for(&self.stdout, &mut self.said, |line| {
+            parse(line).is_some_and(|value| is(&value))
+        })
+        .and_then(|line| parse(&line))
+        .unwrap_or_else(|| panic!("no such record; stderr: {:#?}", self.complained))
+    }
+
+    /// Sends a signal.
+    ///
+    /// # Panics
+    ///
+    /// When the process is gone.
+    pub fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(i32::try_from(self.pid()).unwrap_or(i32::MAX));
+        assert_eq!(kill(pid, signal), Ok(()), "signalling flowmon");
+    }
+
+    /// Asks it to stop (SIGTERM) and waits for its last word.
+    pub fn stop(self) -> Ended {
+        self.signal(Signal::SIGTERM);
+        self.ended()
+    }
+
+    /// Waits until it ends by itself.
+    ///
+    /// # Panics
+    ///
+    /// When it does not.
+    pub fn ended(mut self) -> Ended {
+        for reader in self.readers.drain(..) {
+            let deadline = Instant::now() + PATIENCE;
+            while !reader.is_finished() {
+                assert!(Instant::now() < deadline, "flowmon does not end");
+                self.said
+                    .extend(self.stdout.recv_timeout(Duration::from_millis(50)));
+            }
+        }
+        self.said.extend(self.stdout.try_iter());
+        self.complained.extend(self.stderr.try_iter());
+        let status = self.child.wait();
+        Ended {
+            code: status.ok().and_then(|status| status.code()),
+            said: Said::parse(&self.said),
+            stderr: self.complained.join("\n"),
+        }
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _gone = self.child.kill();
+        let _reaped = self.child.wait();
+    }
+}
+
+fn lines(
+    source: Option<impl std::io::Read + Send + 'static>,
+) -> (Receiver<String>, JoinHandle<()>) {
+    let (send, receive) = channel();
+    let reader = std::thread::spawn(move || {
+        let lines = source
+            .into_iter()
+            .flat_map(|source| BufReader::new(source).lines());
+        for line in lines.map_while(Result::ok) {
+            if send.send(line).is_err() {
+                break;
+            }
+        }
+    });
+    (receive, reader)
+}
+
+fn wait_for(
+    lines: &Receiver<String>,
+    seen: &mut Vec<String>,
+    is: impl Fn(&str) -> bool,
+) -> Option<String> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        match lines.recv_timeout(left) {
+            Ok(line) => {
+                seen.push(line.clone());
+                if is(&line) {
+                    return Some(line);
+                }
+            }
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return None,
+        }
+    }
+}
