@@ -80,11 +80,21 @@ impl Golden {
         }
     }
 
-    /// Can `BPF_PROG_TEST_RUN` be given the frame? It takes no tag as metadata, nothing without
-    /// an Ethernet header, no empty packet behind one, and not much more than a page.
+    /// Can `BPF_PROG_TEST_RUN` be given the frame? It takes no tag as metadata.
     pub(crate) fn kernel_takes_it(&self) -> bool {
-        self.vlan_tci.is_none() && (15..=3500).contains(&self.bytes.len())
+        self.vlan_tci.is_none() && kernel_takes(&self.bytes)
     }
+}
+
+/// `BPF_PROG_TEST_RUN` takes nothing without an Ethernet header and something behind it, no IP
+/// packet shorter than its header, and not much more than a page.
+pub(crate) fn kernel_takes(frame: &[u8]) -> bool {
+    let shortest = match frame.get(12..14) {
+        Some([0x08, 0x00]) => 14 + 20,
+        Some([0x86, 0xdd]) => 14 + 40,
+        _ => 15,
+    };
+    (shortest..=3500).contains(&frame.len())
 }
 
 /// All golden frames, by name.
