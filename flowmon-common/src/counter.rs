@@ -27,8 +27,11 @@ pub enum Counter {
 }
 
 impl Counter {
+    /// How many there are.
+    pub const COUNT: u32 = Self::UnknownInterface as u32 + 1;
+
     /// All of them, in the order of their index.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; Self::COUNT as usize] = [
         Self::TruncatedLink,
         Self::TruncatedNetwork,
         Self::BadNetwork,

@@ -10,16 +10,16 @@ pub struct Endpoint {
     /// protocol is taken to have opened the flow; before it, the flow may have been under way.
     pub settled_ns: u64,
     /// Row of the interface in the totals.
-    pub slot: u32,
+    pub slot: u16,
     /// Named padding.
-    pub reserved: u32,
+    pub reserved: [u16; 3],
 }
 abi!(Endpoint, size = 16, align = 8);
 
 /// Entries of the flow map unless userspace says otherwise.
 pub const MAX_FLOWS: u32 = 65_536;
 /// Interfaces that can be watched at once.
-pub const MAX_ENDPOINTS: u32 = 1024;
+pub const MAX_ENDPOINTS: u16 = 1024;
 /// Datagrams that can be in pieces at once.
 pub const MAX_FRAGMENTS: u32 = 8192;
 /// Size of the event ring: a power of two, in whole pages.

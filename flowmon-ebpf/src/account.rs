@@ -111,7 +111,7 @@ pub(crate) unsafe fn add(flow: *mut FlowStats, seen: &Seen) {
             Sender::Speaks | Sender::Continues => {}
         }
     }
-    let slot = u32::from(entry.slot);
+    let slot = entry.slot;
     let half = entry.half_mut(seen.direction);
     if half.tcp_flags | seen.tcp_flags != half.tcp_flags {
         half.tcp_flags |= seen.tcp_flags;

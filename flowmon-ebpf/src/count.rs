@@ -7,8 +7,8 @@ use crate::maps::{COUNTERS, ENDPOINTS, TOTALS};
 /// Adds to an interface's totals. Plain additions: the row is this CPU's own, and tc programs do
 /// not interrupt one another.
 #[inline(always)]
-pub(crate) fn total(slot: u32, direction: Direction, traffic: &Traffic) {
-    let Some(totals) = TOTALS.get_ptr_mut(slot) else {
+pub(crate) fn total(slot: u16, direction: Direction, traffic: &Traffic) {
+    let Some(totals) = TOTALS.get_ptr_mut(slot.into()) else {
         return;
     };
     // SAFETY: a pointer into this CPU's row of the map.
@@ -40,7 +40,7 @@ pub(crate) fn read(counter: Counter) -> u64 {
 #[inline(never)]
 pub(crate) fn unattributed(ifindex: u32, direction: Direction, traffic: &Traffic, cause: Counter) {
     // SAFETY: userspace removes an entry only after it detached the programs that read it.
-    match unsafe { ENDPOINTS.get(&ifindex) } {
+    match unsafe { ENDPOINTS.get(ifindex) } {
         Some(endpoint) => {
             total(endpoint.slot, direction, traffic);
             count(cause, traffic.packets);

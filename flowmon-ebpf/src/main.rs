@@ -6,6 +6,14 @@
 #![no_main]
 #![feature(core_intrinsics)]
 #![expect(
+    clippy::cast_possible_truncation,
+    reason = "__sk_buff holds small fields in 32 bits, and TryFrom would be a branch for each packet"
+)]
+#![expect(
+    clippy::needless_pass_by_value,
+    reason = "the signature that the classifier macro asks for"
+)]
+#![expect(
     internal_features,
     reason = "atomic_xadd is the one atomic this target has; see atomic.rs"
 )]

@@ -17,16 +17,17 @@ pub(crate) static FLOWS: LruHashMap<FlowKey, FlowStats> =
 
 /// The truth: what crossed each interface, whatever became of the detail.
 #[map]
-pub(crate) static TOTALS: PerCpuArray<Totals> = PerCpuArray::with_max_entries(MAX_ENDPOINTS, 0);
+pub(crate) static TOTALS: PerCpuArray<Totals> =
+    PerCpuArray::with_max_entries(MAX_ENDPOINTS as u32, 0);
 
 /// What could not be attributed, by cause.
 #[map]
-pub(crate) static COUNTERS: PerCpuArray<u64> =
-    PerCpuArray::with_max_entries(Counter::ALL.len() as u32, 0);
+pub(crate) static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(Counter::COUNT, 0);
 
 /// The watched interfaces, by ifindex.
 #[map]
-pub(crate) static ENDPOINTS: HashMap<u32, Endpoint> = HashMap::with_max_entries(MAX_ENDPOINTS, 0);
+pub(crate) static ENDPOINTS: HashMap<u32, Endpoint> =
+    HashMap::with_max_entries(MAX_ENDPOINTS as u32, 0);
 
 /// First fragments, for the others of their datagram.
 #[map]

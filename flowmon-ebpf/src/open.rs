@@ -22,8 +22,8 @@ pub(crate) fn flow(ctx: &TcContext, key: &FlowKey, seen: &Seen) {
     let Some(room) = scratch::stats() else {
         return;
     };
-    let stats = room.write(first(seen, endpoint));
-    match FLOWS.insert(key, &*stats, BPF_NOEXIST.into()) {
+    let stats = &*room.write(first(seen, endpoint)); // by reference: a copy would not fit the stack
+    match FLOWS.insert(key, stats, BPF_NOEXIST.into()) {
         Ok(()) => {
             count::total(endpoint.slot, seen.direction, &seen.traffic);
             emit::new_flow(key, stats, seen.direction);
@@ -45,7 +45,7 @@ fn first(seen: &Seen, endpoint: &Endpoint) -> FlowStats {
         first_ns: now,
         last_ns: now,
         initiator: initiator(seen, now, endpoint) as u8,
-        slot: endpoint.slot as u16,
+        slot: endpoint.slot,
         ..FlowStats::default()
     };
     let half = stats.half_mut(seen.direction);

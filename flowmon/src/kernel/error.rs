@@ -56,7 +56,7 @@ pub enum Error {
     #[error("{limit} interfaces are watched already: watch fewer, by name or by bridge")]
     TooManyInterfaces {
         /// The limit.
-        limit: u32,
+        limit: u16,
     },
     /// A map of the object has another name or shape: object and binary are not of one build.
     #[error(

@@ -30,7 +30,7 @@ pub(super) struct Maps {
     totals: PerCpuArray<MapData, Shared<Totals>>,
     counters: PerCpuArray<MapData, u64>,
     endpoints: HashMap<MapData, u32, Shared<Endpoint>>,
-    slots: BTreeMap<u32, u32>,
+    slots: BTreeMap<u32, u16>,
 }
 
 impl Maps {
@@ -50,7 +50,7 @@ impl Maps {
 
     /// Gives an interface a row of the totals, which starts at nothing.
     pub(super) fn register(&mut self, ifindex: u32, settled_ns: u64) -> Result<(), Error> {
-        let taken: BTreeSet<u32> = self.slots.values().copied().collect();
+        let taken: BTreeSet<u16> = self.slots.values().copied().collect();
         let slot = (0..MAX_ENDPOINTS)
             .find(|slot| !taken.contains(slot))
             .ok_or(Error::TooManyInterfaces {
@@ -60,7 +60,7 @@ impl Maps {
         let endpoint = Endpoint {
             settled_ns,
             slot,
-            reserved: 0,
+            reserved: [0; 3],
         };
         self.endpoints.insert(ifindex, Shared(endpoint), 0)?;
         self.slots.insert(ifindex, slot);
@@ -75,14 +75,14 @@ impl Maps {
         Ok(())
     }
 
-    fn clear_totals(&mut self, slot: u32) -> Result<(), Error> {
-        let cpus = self.totals.get(&slot, 0)?.len();
+    fn clear_totals(&mut self, slot: u16) -> Result<(), Error> {
+        let cpus = self.totals.get(&slot.into(), 0)?.len();
         let nothing = vec![Shared(Totals::default()); cpus];
         let nothing = nothing.try_into().map_err(|error| Error::System {
             call: "allocating per-CPU values",
             error,
         })?;
-        Ok(self.totals.set(slot, nothing, 0)?)
+        Ok(self.totals.set(slot.into(), nothing, 0)?)
     }
 
     pub(super) fn remove_flows(&mut self, flows: &[FlowKey]) -> Result<(), Error> {
@@ -109,8 +109,8 @@ impl Maps {
 
     pub(super) fn totals(&self, ifindex: u32) -> Result<Totals, Error> {
         let mut sum = Totals::default();
-        if let Some(slot) = self.slots.get(&ifindex) {
-            for Shared(totals) in self.totals.get(slot, 0)?.iter() {
+        if let Some(&slot) = self.slots.get(&ifindex) {
+            for Shared(totals) in self.totals.get(&slot.into(), 0)?.iter() {
                 sum += *totals;
             }
         }
