@@ -10,6 +10,7 @@ mod error;
 mod events;
 mod maps;
 mod object;
+mod tcx;
 mod test_run;
 
 use std::collections::BTreeMap;

@@ -25,6 +25,9 @@ use crate::{
 use attachments::Attachments;
 use balance::Balance;
 
+/// New flows that are told before anything else gets its turn: some milliseconds' worth.
+const EVENTS_AT_ONCE: usize = 1024;
+
 /// Why a watch could not start or go on.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -118,6 +121,7 @@ impl Pipeline {
         tokio::pin!(over, stop);
         loop {
             tokio::select! {
+                biased; // a flood of new flows must keep nothing else waiting
                 () = &mut stop => return Ok(()),
                 () = &mut over => return Ok(()),
                 _ = &mut output_ended => return Ok(()),
@@ -125,16 +129,16 @@ impl Pipeline {
                     self.attachments.learn(event?);
                     self.reconcile()?;
                 }
-                ready = self.events.ready() => {
-                    ready?;
-                    self.take_events();
-                    if self.table.len() > self.max_flows {
-                        self.drain()?;
-                    }
-                }
                 forwarded = self.diagnostics.forward() => forwarded?,
                 _ = ticks.tick() => {
                     self.interval()?;
+                }
+                ready = self.events.ready() => {
+                    ready?;
+                    self.take_events(EVENTS_AT_ONCE);
+                    if self.table.len() > self.max_flows {
+                        self.drain()?;
+                    }
                 }
             }
         }
@@ -156,7 +160,7 @@ impl Pipeline {
         Ok(())
     }
 
-    fn take_events(&mut self) {
+    fn take_events(&mut self, most: usize) {
         let Self {
             events,
             table,
@@ -165,7 +169,7 @@ impl Pipeline {
             ..
         } = self;
         let now = Moment::now();
-        events.take(|event| {
+        events.take(most, |event| {
             table.announce(&event, &mut |report| {
                 tell(sink.as_mut(), attachments, &report, &now);
             });
@@ -174,7 +178,8 @@ impl Pipeline {
 
     /// Reads all counters. Events first: the table relies on it.
     fn drain(&mut self) -> Result<(), Error> {
-        self.take_events();
+        let began = Moment::now();
+        self.take_events(Events::ALL);
         let Self {
             datapath,
             table,
@@ -184,7 +189,7 @@ impl Pipeline {
         } = self;
         let now = Moment::now();
         let mut report = |report: Report| tell(sink.as_mut(), attachments, &report, &now);
-        table.begin_drain(now.monotonic_ns);
+        table.begin_drain(began.monotonic_ns);
         datapath.drain(|key, stats| table.update(key, stats, &mut report))?;
         table.end_drain(&mut report);
         Ok(())

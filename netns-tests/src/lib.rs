@@ -5,10 +5,14 @@
     reason = "a harness fails by panicking, with what it saw"
 )]
 
+mod capture;
+mod command;
 mod root;
 mod said;
 mod watch;
 
+pub use capture::{Capture, interface_counters};
+pub use command::{Finished, command, finish, flowmon, tool};
 pub use root::require_root;
 pub use said::{Said, counted};
 pub use watch::{Ended, Watch, flowmon_binary};

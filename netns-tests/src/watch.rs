@@ -42,6 +42,24 @@ pub struct Ended {
     pub stderr: String,
 }
 
+impl Ended {
+    /// Holds a run to its promises: it ended well, had nothing to complain about, and no packet is
+    /// missing.
+    ///
+    /// # Panics
+    ///
+    /// When it broke one.
+    pub fn assert_clean(&self) {
+        assert_eq!(self.code, Some(0), "{}", self.stderr);
+        let complaint = self
+            .stderr
+            .lines()
+            .find(|line| line.starts_with("ERROR") || line.trim_start().starts_with("WARN"));
+        assert_eq!(complaint, None);
+        self.said.assert_complete();
+    }
+}
+
 /// The binary of this build: next to the directory that the test itself is in.
 ///
 /// # Panics

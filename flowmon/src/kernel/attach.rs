@@ -1,14 +1,17 @@
 //! Where the programs run: tcx where the kernel has it, clsact where it has not.
 
+use std::os::fd::{AsFd as _, OwnedFd};
+
 use aya::{
     Ebpf,
     programs::{
-        LinkOrder, ProgramError, SchedClassifier, TcAttachType,
+        ProgramError, SchedClassifier, TcAttachType,
         tc::{self, NlOptions, SchedClassifierLink, TcAttachOptions, TcError},
     },
+    sys::SyscallError,
 };
 
-use super::{Error, object};
+use super::{Error, object, tcx};
 use crate::model::{Interface, LinkLayer};
 
 const ETHERNET: [&str; 2] = ["flowmon_tx", "flowmon_rx"];
@@ -39,7 +42,13 @@ impl Hook {
 /// Both directions of one interface. Dropping it detaches.
 pub(super) struct Attachment {
     hook: Hook,
-    _links: [SchedClassifierLink; 2],
+    _links: [Link; 2],
+}
+
+/// What detaches when it is dropped.
+enum Link {
+    Tcx { _link: OwnedFd },
+    Clsact { _link: SchedClassifierLink },
 }
 
 impl Attachment {
@@ -74,7 +83,7 @@ pub(super) fn attach(
         if hook == Hook::Clsact {
             add_clsact(&interface.name)?;
         }
-        let mut link = |name, kind| -> Result<SchedClassifierLink, Error> {
+        let mut link = |name, kind| -> Result<Link, Error> {
             Ok(link(object::program(ebpf, name)?, interface, kind, hook)?)
         };
         let links = (|| Ok([link(tx, from_endpoint)?, link(rx, to_endpoint)?]))();
@@ -97,25 +106,48 @@ pub(super) fn attach(
     result.map_err(|error| failure(interface, &error))
 }
 
+/// First of all, so that we also see what a program behind us accepts, drops or redirects.
 fn link(
     program: &mut SchedClassifier,
     interface: &Interface,
     kind: TcAttachType,
     hook: Hook,
-) -> Result<SchedClassifierLink, ProgramError> {
-    let options = match hook {
-        // First, so that we also see what a program behind us drops or redirects.
-        Hook::Tcx => TcAttachOptions::TcxOrder(LinkOrder::first()),
-        Hook::Clsact => TcAttachOptions::Netlink(NlOptions::default()),
+) -> Result<Link, ProgramError> {
+    if hook == Hook::Tcx {
+        let link = tcx::attach_first(program.fd()?.as_fd(), interface.ifindex, kind);
+        let call = "bpf_link_create";
+        let link = link.map_err(|io_error| SyscallError { call, io_error })?;
+        return Ok(Link::Tcx { _link: link });
+    }
+    let mut attach = |options| program.attach_with_options(&interface.name, kind, options);
+    let id = match attach(filter(FIRST)) {
+        // A classifier of another kind has that place: the kernel gives us one behind it.
+        Err(error) if errno(&error) == Some(nix::libc::EINVAL) => attach(filter(ANY))?,
+        other => other?,
     };
-    let id = program.attach_with_options(&interface.name, kind, options)?;
-    program.take_link(id)
+    let link = program.take_link(id)?;
+    Ok(Link::Clsact { _link: link })
+}
+
+/// Preferences of filters: the lowest is asked first, 0 leaves the choice to the kernel.
+const FIRST: u16 = 1;
+const ANY: u16 = 0;
+
+fn filter(priority: u16) -> TcAttachOptions {
+    TcAttachOptions::Netlink(NlOptions {
+        priority,
+        ..NlOptions::default()
+    })
 }
 
 /// Adds the clsact qdisc where there is none. One that is there stays as it is, whosever it is.
 fn add_clsact(interface: &str) -> Result<(), ProgramError> {
     match tc::qdisc_add_clsact(interface) {
         Ok(()) | Err(TcError::AlreadyAttached) => Ok(()),
+        // This is how aya 0.14 says so.
+        Err(TcError::NetlinkError(error)) if error.raw_os_error() == Some(nix::libc::EEXIST) => {
+            Ok(())
+        }
         Err(error) => Err(error.into()),
     }
 }
@@ -135,8 +167,15 @@ fn failure(interface: &Interface, error: &ProgramError) -> Error {
     }
 }
 
+/// The kernel's own error number. Asked for by type: a transparent error does not name the one it
+/// wraps as its source.
 fn errno(error: &ProgramError) -> Option<i32> {
-    let error: &(dyn std::error::Error + 'static) = error;
-    std::iter::successors(Some(error), |error| error.source())
-        .find_map(|error| error.downcast_ref::<std::io::Error>()?.raw_os_error())
+    match error {
+        ProgramError::SyscallError(error) => error.io_error.raw_os_error(),
+        ProgramError::TcError(TcError::IoError(error)) => error.raw_os_error(),
+        ProgramError::TcError(TcError::NetlinkError(error)) | ProgramError::NetlinkError(error) => {
+            error.raw_os_error()
+        }
+        _ => None,
+    }
 }

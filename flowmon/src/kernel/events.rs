@@ -10,36 +10,60 @@ use aya::{
     maps::{MapData, RingBuf},
 };
 use aya_log::EbpfLogger;
-use flowmon_common::NewFlow;
-use tokio::io::{Interest, unix::AsyncFd};
+use flowmon_common::{NewFlow, settings::EVENTS_BYTES};
+use tokio::{
+    io::{Interest, unix::AsyncFd},
+    task::yield_now,
+};
 
 use super::Error;
 
 /// New flows, as they come.
-pub struct Events(AsyncFd<RingBuf<MapData>>);
+pub struct Events {
+    ring: AsyncFd<RingBuf<MapData>>,
+    /// Some may have been left, for which the kernel does not wake us again.
+    more: bool,
+}
 
 impl Events {
+    /// To [`Self::take`] this many is to take all there are: the ring has no room for more.
+    pub const ALL: usize = EVENTS_BYTES as usize / size_of::<NewFlow>();
+
     pub(super) fn open(ebpf: &mut Ebpf) -> Result<Self, Error> {
         let map = ebpf
             .take_map("EVENTS")
             .ok_or(Error::Mismatch { name: "EVENTS" })?;
-        Ok(Self(register(RingBuf::try_from(map)?)?))
+        Ok(Self {
+            ring: register(RingBuf::try_from(map)?)?,
+            more: false,
+        })
     }
 
-    /// Waits until there is something to [`Self::take`], all of which is then to be taken: the
-    /// kernel wakes us again only for what comes into an empty ring. Cancel-safe.
+    /// Waits until there is something to [`Self::take`]: the kernel wakes us only for what comes
+    /// into an empty ring. Cancel-safe.
     pub async fn ready(&mut self) -> io::Result<()> {
-        self.0.readable_mut().await?.clear_ready();
+        if self.more {
+            // Or timers and signals would have to wait until there are no more.
+            yield_now().await;
+        } else {
+            self.ring.readable_mut().await?.clear_ready();
+        }
         Ok(())
     }
 
-    /// Takes all there is, without waiting. A record of another kind is passed over.
-    pub fn take(&mut self, mut each: impl FnMut(NewFlow)) {
-        while let Some(record) = self.0.get_mut().next() {
+    /// Takes what there is, without waiting, but at most so many: more may come all the time. A
+    /// record of another kind is passed over.
+    pub fn take(&mut self, most: usize, mut each: impl FnMut(NewFlow)) {
+        for _ in 0..most {
+            let Some(record) = self.ring.get_mut().next() else {
+                self.more = false;
+                return;
+            };
             if let Some(event) = NewFlow::decode(&record) {
                 each(event);
             }
         }
+        self.more = true;
     }
 }
 

@@ -1,5 +1,7 @@
 //! The eBPF object inside this binary.
 
+use std::panic::resume_unwind;
+
 use aya::{
     Ebpf, EbpfLoader,
     programs::{ProgramError, SchedClassifier},
@@ -25,11 +27,24 @@ pub(super) fn load(max_flows: u32) -> Result<Ebpf, Error> {
         .load(OBJECT)
         .map_err(|error| Error::loading(&error))?;
     for name in PROGRAMS {
-        program(&mut ebpf, name)?
-            .load()
-            .map_err(|error| Error::verifying(&error))?;
+        program(&mut ebpf, name)?;
     }
+    verify(&mut ebpf)?;
     Ok(ebpf)
+}
+
+/// All programs at once: most of the time until the first packet is counted goes by here.
+fn verify(ebpf: &mut Ebpf) -> Result<(), Error> {
+    std::thread::scope(|scope| {
+        let programs = ebpf.programs_mut().map(|(_, program)| program);
+        let threads: Vec<_> = programs
+            .map(|program| scope.spawn(|| <&mut SchedClassifier>::try_from(program)?.load()))
+            .collect();
+        threads.into_iter().try_for_each(|thread| {
+            let result = thread.join().unwrap_or_else(|panic| resume_unwind(panic));
+            result.map_err(|error| Error::verifying(&error))
+        })
+    })
 }
 
 /// One of the object's programs.

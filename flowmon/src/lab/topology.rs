@@ -17,6 +17,9 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 /// The pod's end of its veth pair, as container runtimes name it.
 const POD_INTERFACE: &str = "eth0";
 
+/// A locally administered address.
+const BRIDGE_MAC: [u8; 6] = [0x02, 0x77, 0, 0, 0, 1];
+
 /// Gateway addresses of a lab that was not told any.
 const GATEWAYS: [IpNetwork; 2] = [
     match Ipv4Network::new_checked(Ipv4Addr::new(10, 77, 0, 1), 16) {
@@ -79,6 +82,9 @@ impl Lab {
         }
         node.block_on(async || -> Result<(), Error> {
             let configure = Configure::open()?;
+            // As CNI's bridge plugin does: a bridge without an address of its own takes one of its
+            // ports', and another one when that port goes, which nobody is told.
+            configure.set_mac(bridge_ifindex, BRIDGE_MAC).await?;
             configure.set_up(bridge_ifindex).await?;
             for &gateway in gateways {
                 configure.add_address(bridge_ifindex, gateway).await?;
@@ -141,6 +147,17 @@ impl Lab {
         interface: &str,
         addresses: &[IpNetwork],
     ) -> Result<Pod, Error> {
+        self.add_pod_as(name, interface, None, addresses)
+    }
+
+    /// As [`Self::add_pod_at`], with a say in the veth's interface index.
+    pub fn add_pod_as(
+        &self,
+        name: &str,
+        interface: &str,
+        ifindex: Option<u32>,
+        addresses: &[IpNetwork],
+    ) -> Result<Pod, Error> {
         let namespace = Namespace::new(name)?;
         silence_ipv6(&namespace)?;
         if addresses.iter().any(IpNetwork::is_ipv6) {
@@ -148,7 +165,7 @@ impl Lab {
         }
         let ifindex = self
             .node
-            .block_on(async || self.plug_in(interface, &namespace).await)??;
+            .block_on(async || self.plug_in(interface, ifindex, &namespace).await)??;
         namespace.block_on(async || self.configure_pod(addresses).await)??;
         let ready = self.node.block_on(async || -> Result<_, Error> {
             let configure = Configure::open()?;
@@ -175,11 +192,16 @@ impl Lab {
             .block_on(async || Ok(Configure::open()?.delete(ifindex).await?))?
     }
 
-    async fn plug_in(&self, interface: &str, namespace: &Namespace) -> Result<u32, Error> {
+    async fn plug_in(
+        &self,
+        interface: &str,
+        ifindex: Option<u32>,
+        namespace: &Namespace,
+    ) -> Result<u32, Error> {
         let configure = Configure::open()?;
         let veth = Veth {
             name: interface,
-            ifindex: None,
+            ifindex,
             peer: POD_INTERFACE,
             peer_netns: Some(namespace.fd()),
         };

@@ -202,10 +202,13 @@ fn trouble_rows(text: &mut String, troubles: BTreeMap<(Talk, &'static str), Hash
     for ((talk, trouble), flows) in troubles.into_iter().take(TROUBLES) {
         let port = talk
             .port
-            .map_or_else(String::new, |port| format!(" port {port}"));
+            .map_or_else(String::new, |port| format!("/{port}"));
+        // With all else at its longest, this is what 80 columns have room for.
+        let peer = fitted(&peer(talk.peer), 22);
+        let interface = fitted(&escaped(&talk.interface), 15);
         let (from, to) = match talk.direction {
-            Direction::Ingress => (peer(talk.peer), escaped(&talk.interface).into_owned()),
-            _ => (escaped(&talk.interface).into_owned(), peer(talk.peer)),
+            Direction::Ingress => (peer, interface),
+            _ => (interface, peer),
         };
         let _infallible = writeln!(
             text,
