@@ -19,10 +19,6 @@ const LLVM: &str = "22";
 /// headers are made of.
 const CPU: &str = "v3";
 
-/// Packets lie at odd addresses: without this, LLVM reads their fields byte by byte. The kernel
-/// allows it where the processor does, as x86-64 and arm64 do.
-const FEATURES: &str = "+allows-misaligned-mem-access";
-
 const REMEDY: &str = "./scripts/setup installs what is missing; \
      FLOWMON_EBPF_OBJECT=none builds without the kernel side, for checking only";
 
@@ -224,7 +220,6 @@ fn rustflags() -> Result<String, String> {
     Ok([
         format!("--cfg=bpf_target_arch=\"{arch}\""),
         format!("-Ctarget-cpu={CPU}"),
-        format!("-Ctarget-feature={FEATURES}"),
         "-Cdebuginfo=2".into(), // BTF is made from debug info
         "-Clink-arg=--btf".into(),
     ]

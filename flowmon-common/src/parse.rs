@@ -72,7 +72,7 @@ pub struct Parsed {
     pub header_len: u32,
     /// Bytes of transport payload, link-layer padding not included.
     pub payload_len: u32,
-    /// TCP sequence number.
+    /// TCP sequence number; of ICMP requests and replies theirs.
     pub sequence: u32,
     /// TCP acknowledgement number.
     pub acknowledgement: u32,
@@ -80,6 +80,8 @@ pub struct Parsed {
     pub window: u16,
     /// TCP flags.
     pub tcp_flags: u8,
+    /// Are the TCP fields read? Not from a fragment or an excerpt that ends before them.
+    pub tcp_header: bool,
     /// Who opened the flow, as far as this packet tells.
     pub sender: Sender,
     /// Is it a piece of a larger datagram?
@@ -106,6 +108,7 @@ impl Parsed {
         acknowledgement: 0,
         window: 0,
         tcp_flags: 0,
+        tcp_header: false,
         sender: Sender::Speaks,
         fragment: Fragment::No,
         fragment_id: 0,

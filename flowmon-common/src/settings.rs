@@ -16,6 +16,17 @@ pub struct Endpoint {
 }
 abi!(Endpoint, size = 16, align = 8);
 
+/// The kernel's two clocks at one moment.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Clocks {
+    /// `CLOCK_MONOTONIC`, ns.
+    pub monotonic_ns: u64,
+    /// `jiffies_64`.
+    pub jiffies: u64,
+}
+abi!(Clocks, size = 16, align = 8);
+
 /// Entries of the flow map unless userspace says otherwise.
 pub const MAX_FLOWS: u32 = 65_536;
 /// Interfaces that can be watched at once.
@@ -23,4 +34,4 @@ pub const MAX_ENDPOINTS: u16 = 1024;
 /// Datagrams that can be in pieces at once.
 pub const MAX_FRAGMENTS: u32 = 8192;
 /// Size of the event ring: a power of two, in whole pages.
-pub const EVENTS_BYTES: u32 = 1 << 20;
+pub const EVENTS_BYTES: u32 = 4 << 20;

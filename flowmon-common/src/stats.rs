@@ -117,8 +117,8 @@ abi!(DirectionStats, size = 72, align = 8);
 pub struct FlowStats {
     /// When the entry was made (`CLOCK_MONOTONIC`, ns): with the key, names this incarnation.
     pub first_ns: u64,
-    /// Last packet (`CLOCK_MONOTONIC`, ns).
-    pub last_ns: u64,
+    /// Last packet, in ticks of the kernel's timer (`jiffies_64`): a tenth of a clock reading's cost.
+    pub last_jiffies: u64,
     /// Generation of the policies that `verdict` was reached under; 0 = not judged here.
     pub policy_epoch: u32,
     /// The rule that decided.
@@ -131,8 +131,8 @@ pub struct FlowStats {
     pub initiator: u8,
     /// Verdict of the policies of `policy_epoch`.
     pub verdict: u8,
-    /// Named padding.
-    pub reserved: u16,
+    /// DNS response codes seen, or-ed: bit `n` is code `n` (RFC 1035 4.1.1).
+    pub dns_rcodes: u16,
     /// What the endpoint sent.
     pub tx: DirectionStats,
     /// What the endpoint received.
@@ -149,7 +149,19 @@ impl FlowStats {
         }
     }
 
-    /// The same, to write to.
+    /// The half of who sends packets going `direction`, then that of who receives them.
+    #[inline(always)]
+    pub const fn halves_mut(
+        &mut self,
+        direction: Direction,
+    ) -> (&mut DirectionStats, &mut DirectionStats) {
+        match direction {
+            Direction::Tx => (&mut self.tx, &mut self.rx),
+            Direction::Rx => (&mut self.rx, &mut self.tx),
+        }
+    }
+
+    /// The half that counts packets going `direction`, to write to.
     pub const fn half_mut(&mut self, direction: Direction) -> &mut DirectionStats {
         match direction {
             Direction::Tx => &mut self.tx,

@@ -55,6 +55,9 @@ pub mod protocol {
     pub const SHIM6: u8 = 140;
 }
 
+/// UDP port of the Domain Name System (RFC 1035 4.2.1).
+pub const DNS_PORT: u16 = 53;
+
 /// TCP flags, as in byte 13 of the header (RFC 9293).
 pub mod tcp {
     /// No more data from the sender.

@@ -1,28 +1,46 @@
 //! Every packet: find its flow, add it there and to the totals.
 
-use aya_ebpf::{helpers::bpf_ktime_get_ns, programs::TcContext};
+use aya_ebpf::programs::TcContext;
 use flowmon_common::{
     Counter, Direction, FlowKey, FlowStats, Initiator, Link, PacketSource as _, Parsed, Refusal,
     Traffic,
     parse::{self, Fragment, Sender},
+    tcp::Segment,
     wire::{ETHERNET_LEN, VLAN_TAG_LEN},
 };
 
-use crate::{atomic, count, fragments, icmp, maps::FLOWS, open, packet::Skb, scratch};
+use crate::{
+    atomic, clock, count, fragments, icmp,
+    latency::{self, Timed},
+    maps::FLOWS,
+    open,
+    packet::Skb,
+    scratch,
+};
 
 /// Accounts for one socket buffer.
 #[inline(always)]
 pub(crate) fn packet(ctx: &TcContext, direction: Direction, link: Link) {
-    let skb = Skb(ctx);
-    let mut packet = Parsed::EMPTY;
-    if let Link::Ethernet = link
-        && parse::fast(&skb, &mut packet).is_some()
-    {
-        let key = FlowKey::new(skb.ifindex(), direction, &packet);
-        attribute(&skb, &key, &packet, direction);
-    } else {
+    let taken = match link {
+        Link::Ethernet => common(ctx, direction),
+        Link::Ip => false,
+    };
+    if !taken {
         uncommon(ctx, direction, link);
     }
+}
+
+/// The common packet. Out of line so that its stack is not under that of the uncommon one.
+#[inline(never)]
+fn common(ctx: &TcContext, direction: Direction) -> bool {
+    let skb = Skb(ctx);
+    let mut packet = Parsed::EMPTY;
+    if parse::fast(&skb, &mut packet).is_none() {
+        return false;
+    }
+    let key = FlowKey::new(skb.ifindex(), direction, &packet);
+    attribute(&skb, &key, &packet, direction);
+    true
 }
 
 /// Packets that the fast path does not take: out of line, so that they cost the others nothing.
@@ -60,11 +78,17 @@ fn attribute(skb: &Skb<'_>, key: &FlowKey, packet: &Parsed, direction: Direction
         traffic: traffic(skb, packet.header_len),
         direction,
         sender: packet.sender,
-        tcp_flags: packet.tcp_flags,
+        timed: Timed::of(packet),
+        header_len: packet.header_len,
+        segment: Segment::new(packet, segments(skb)),
     };
     match FLOWS.get_ptr_mut(key) {
-        // SAFETY: a pointer to a live entry of the map.
-        Some(flow) => unsafe { add(flow, &seen) },
+        Some(flow) => {
+            // SAFETY: a pointer to a live entry of the map.
+            unsafe { add(flow, &seen) };
+            // SAFETY: as above.
+            latency::follow(skb.0, unsafe { &mut *flow }, &seen);
+        }
         None => open::flow(skb.0, key, &seen),
     }
 }
@@ -77,8 +101,12 @@ pub(crate) struct Seen {
     pub(crate) direction: Direction,
     /// What it says about who opened the flow.
     pub(crate) sender: Sender,
-    /// Its TCP flags.
-    pub(crate) tcp_flags: u8,
+    /// What can be timed of it.
+    pub(crate) timed: Timed,
+    /// Where its payload starts.
+    pub(crate) header_len: u32,
+    /// Its TCP header, where it has one.
+    pub(crate) segment: Segment,
 }
 
 /// Wire packets and bytes of the buffer, with the tag that the device took out put back.
@@ -92,6 +120,14 @@ fn traffic(skb: &Skb<'_>, header_len: u32) -> Traffic {
     Traffic::of_buffer(skb.frame_len(), skb.segments(), header_len, untagged)
 }
 
+#[inline(always)]
+fn segments(skb: &Skb<'_>) -> u32 {
+    match skb.segments() {
+        0 => 1,
+        segments => segments,
+    }
+}
+
 /// Adds a packet to its flow and to the totals of the interface.
 ///
 /// # Safety
@@ -102,8 +138,7 @@ pub(crate) unsafe fn add(flow: *mut FlowStats, seen: &Seen) {
     // SAFETY: the caller's; other CPUs write the same entry, so what must be exact is added
     // atomically below, and the rest is whole words of which the latest counts.
     let entry = unsafe { &mut *flow };
-    // SAFETY: takes nothing, returns a number.
-    entry.last_ns = unsafe { bpf_ktime_get_ns() };
+    entry.last_jiffies = clock::jiffies();
     if entry.initiator == Initiator::Unknown as u8 {
         match seen.sender {
             Sender::Opens => entry.initiator = Initiator::sender(seen.direction) as u8,
@@ -113,8 +148,8 @@ pub(crate) unsafe fn add(flow: *mut FlowStats, seen: &Seen) {
     }
     let slot = entry.slot;
     let half = entry.half_mut(seen.direction);
-    if half.tcp_flags | seen.tcp_flags != half.tcp_flags {
-        half.tcp_flags |= seen.tcp_flags;
+    if half.tcp_flags | seen.segment.flags != half.tcp_flags {
+        half.tcp_flags |= seen.segment.flags;
     }
     // SAFETY: a field of the entry.
     unsafe { atomic::add(&raw mut half.traffic.packets, seen.traffic.packets) };

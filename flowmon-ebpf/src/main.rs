@@ -20,10 +20,12 @@
 
 mod account;
 mod atomic;
+mod clock;
 mod count;
 mod emit;
 mod fragments;
 mod icmp;
+mod latency;
 mod maps;
 mod open;
 mod packet;
@@ -54,6 +56,13 @@ fn flowmon_ip_tx(ctx: TcContext) -> i32 {
 #[classifier]
 fn flowmon_ip_rx(ctx: TcContext) -> i32 {
     observe(&ctx, Direction::Rx, Link::Ip)
+}
+
+/// Reads the kernel's clocks. Attached nowhere: userspace runs it.
+#[classifier]
+fn flowmon_clock(_ctx: TcContext) -> i32 {
+    clock::read();
+    TC_ACT_UNSPEC
 }
 
 #[inline(always)]

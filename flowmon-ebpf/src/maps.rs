@@ -2,10 +2,11 @@
 
 use aya_ebpf::{
     macros::map,
-    maps::{HashMap, LruHashMap, PerCpuArray, RingBuf},
+    maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
 };
 use flowmon_common::{
-    Counter, Endpoint, FlowKey, FlowStats, FragmentKey, FragmentOwner, Totals,
+    Clocks, Counter, Endpoint, FlowKey, FlowStats, FragmentKey, FragmentOwner, Totals,
+    latency::Latencies,
     settings::{EVENTS_BYTES, MAX_ENDPOINTS, MAX_FLOWS, MAX_FRAGMENTS},
 };
 
@@ -19,6 +20,14 @@ pub(crate) static FLOWS: LruHashMap<FlowKey, FlowStats> =
 #[map]
 pub(crate) static TOTALS: PerCpuArray<Totals> =
     PerCpuArray::with_max_entries(MAX_ENDPOINTS as u32, 0);
+
+/// Round-trip times of each interface, in its row. Shared by the CPUs: samples are rare.
+#[map]
+pub(crate) static LATENCIES: Array<Latencies> = Array::with_max_entries(MAX_ENDPOINTS as u32, 0);
+
+/// The kernel's clocks, when `flowmon_clock` last ran.
+#[map]
+pub(crate) static CLOCKS: Array<Clocks> = Array::with_max_entries(1, 0);
 
 /// What could not be attributed, by cause.
 #[map]

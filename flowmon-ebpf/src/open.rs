@@ -1,12 +1,12 @@
 //! The first packet of a flow.
 
-use aya_ebpf::{bindings::BPF_NOEXIST, helpers::bpf_ktime_get_ns, programs::TcContext};
+use aya_ebpf::{bindings::BPF_NOEXIST, programs::TcContext};
 use aya_log_ebpf::warn;
 use flowmon_common::{Counter, Endpoint, FlowKey, FlowStats, Initiator, parse::Sender};
 
 use crate::{
     account::{self, Seen},
-    count, emit,
+    clock, count, emit, latency,
     maps::{ENDPOINTS, FLOWS},
     scratch,
 };
@@ -22,7 +22,9 @@ pub(crate) fn flow(ctx: &TcContext, key: &FlowKey, seen: &Seen) {
     let Some(room) = scratch::stats() else {
         return;
     };
-    let stats = &*room.write(first(seen, endpoint)); // by reference: a copy would not fit the stack
+    let stats = room.write(first(seen, endpoint));
+    latency::begin(ctx, stats, seen);
+    let stats = &*stats; // by reference: a copy would not fit the stack
     match FLOWS.insert(key, stats, BPF_NOEXIST.into()) {
         Ok(()) => {
             count::total(endpoint.slot, seen.direction, &seen.traffic);
@@ -31,7 +33,7 @@ pub(crate) fn flow(ctx: &TcContext, key: &FlowKey, seen: &Seen) {
         // Another CPU made the entry in the meantime, or there is no room for one.
         Err(errno) => match FLOWS.get_ptr_mut(key) {
             // SAFETY: a pointer to a live entry of the map.
-            Some(flow) => unsafe { account::add(flow, seen) },
+            Some(flow) => _ = unsafe { account::add(flow, seen) },
             None => refused(ctx, key.ifindex, seen, errno),
         },
     }
@@ -39,18 +41,17 @@ pub(crate) fn flow(ctx: &TcContext, key: &FlowKey, seen: &Seen) {
 
 #[inline(always)]
 fn first(seen: &Seen, endpoint: &Endpoint) -> FlowStats {
-    // SAFETY: takes nothing, returns a number.
-    let now = unsafe { bpf_ktime_get_ns() };
+    let now = clock::monotonic_ns();
     let mut stats = FlowStats {
         first_ns: now,
-        last_ns: now,
+        last_jiffies: clock::jiffies(),
         initiator: initiator(seen, now, endpoint) as u8,
         slot: endpoint.slot,
         ..FlowStats::default()
     };
     let half = stats.half_mut(seen.direction);
     half.traffic = seen.traffic;
-    half.tcp_flags = seen.tcp_flags;
+    half.tcp_flags = seen.segment.flags;
     stats
 }
 

@@ -12,11 +12,12 @@ mod maps;
 mod object;
 mod tcx;
 mod test_run;
+mod ticks;
 
 use std::collections::BTreeMap;
 
 use aya::Ebpf;
-use flowmon_common::{Counter, FlowKey, FlowStats, Totals};
+use flowmon_common::{Clocks, Counter, FlowKey, Totals};
 
 pub use attach::Hook;
 pub use diagnose::{Check, Finding, diagnose};
@@ -25,15 +26,17 @@ pub use events::{Diagnostics, Events};
 pub use object::{ProgramFacts, is_embedded};
 pub use test_run::{Frame, Outcome};
 
-use crate::model::Interface;
+use crate::model::{Flow, Interface};
 use attach::Attachment;
 use maps::Maps;
+use ticks::Ticks;
 
 /// The loaded programs, their maps, and the interfaces they are attached to.
 pub struct Datapath {
     ebpf: Ebpf,
     maps: Maps,
     attached: BTreeMap<u32, Attachment>,
+    ticks: Ticks,
 }
 
 impl Datapath {
@@ -41,7 +44,9 @@ impl Datapath {
     pub fn load(max_flows: u32) -> Result<Self, Error> {
         let mut ebpf = object::load(max_flows)?;
         let maps = Maps::take(&mut ebpf, max_flows)?;
+        let ticks = Ticks::new(read_clocks(&mut ebpf, &maps)?);
         Ok(Self {
+            ticks,
             ebpf,
             maps,
             attached: BTreeMap::new(),
@@ -94,8 +99,23 @@ impl Datapath {
     }
 
     /// Reads every flow's entry. Nothing is changed by it: counters are cumulative.
-    pub fn drain(&mut self, each: impl FnMut(FlowKey, FlowStats)) -> Result<(), Error> {
-        self.maps.drain(each)
+    pub fn drain(&mut self, mut each: impl FnMut(Flow)) -> Result<(), Error> {
+        self.ticks.update(read_clocks(&mut self.ebpf, &self.maps)?);
+        let ticks = self.ticks;
+        self.maps.drain(|key, stats| {
+            let last_ns = ticks.monotonic_ns(stats.last_jiffies).max(stats.first_ns);
+            each(Flow {
+                key,
+                stats,
+                last_ns,
+            });
+        })
+    }
+
+    /// Removes a flow's entry, unless it has changed since it was read: a flow that lives on stays.
+    /// Says whether the entry is gone.
+    pub fn remove(&mut self, flow: &Flow) -> Result<bool, Error> {
+        self.maps.remove_unchanged(&flow.key, &flow.stats)
     }
 
     /// The exact totals of a registered interface.
@@ -108,9 +128,14 @@ impl Datapath {
         self.maps.counters()
     }
 
-    /// Size and verification effort of each program.
-    pub fn program_facts(&self) -> Result<Vec<ProgramFacts>, Error> {
-        object::facts(&self.ebpf)
+    /// One of those.
+    pub fn counter(&self, counter: Counter) -> Result<u64, Error> {
+        self.maps.counter(counter)
+    }
+
+    /// Size and verification effort of each program, all of which it loads.
+    pub fn program_facts(&mut self) -> Result<Vec<ProgramFacts>, Error> {
+        object::facts(&mut self.ebpf)
     }
 
     /// Registers an interface without attaching to it, so that [`Self::run`] can play its part.
@@ -122,4 +147,15 @@ impl Datapath {
     pub fn run(&mut self, program: &str, frame: &Frame<'_>) -> Result<Outcome, Error> {
         test_run::run(&mut self.ebpf, program, frame)
     }
+}
+
+fn read_clocks(ebpf: &mut Ebpf, maps: &Maps) -> Result<Clocks, Error> {
+    let nothing = Frame {
+        bytes: &[0; 64],
+        ifindex: 0,
+        gso_segments: 0,
+        repeat: 1,
+    };
+    test_run::run(ebpf, object::CLOCK, &nothing)?;
+    maps.clocks()
 }

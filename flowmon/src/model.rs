@@ -1,10 +1,12 @@
 //! The words every room of flowmon uses. No behaviour that needs a clock or the outside world.
 
+mod dns;
 mod flow;
 mod interface;
 mod record;
 mod tcp;
 
+pub use dns::Dns;
 pub use flow::{Direction, Flow, Icmp, Protocol};
 pub use interface::{Interface, InterfaceCounters, LinkLayer, Peer};
 pub use record::{Endpoint, EndpointKind, FlowRecord, Moments, Summary};

@@ -7,7 +7,7 @@ mod balance;
 
 use std::{future::Future, io};
 
-use flowmon_common::Totals;
+use flowmon_common::{Counter, Totals};
 use tokio::{
     sync::oneshot,
     time::{MissedTickBehavior, interval_at, sleep},
@@ -78,6 +78,10 @@ struct Pipeline {
     balance: Balance,
     sink: Box<dyn Sink>,
     max_flows: usize,
+    /// Flows announced since the last drain.
+    opened: usize,
+    /// Events lost until the last drain.
+    lost_before: u64,
 }
 
 impl Pipeline {
@@ -91,10 +95,12 @@ impl Pipeline {
             events: datapath.events()?,
             diagnostics: datapath.diagnostics()?,
             datapath,
-            table: FlowTable::default(),
+            table: FlowTable::with_capacity(settings.max_flows as usize * 3 / 2),
             balance: Balance::default(),
             sink,
             max_flows: settings.max_flows as usize,
+            opened: 0,
+            lost_before: 0,
         };
         pipeline.reconcile()?;
         pipeline.attachments.announce();
@@ -135,12 +141,10 @@ impl Pipeline {
                 }
                 ready = self.events.ready() => {
                     ready?;
-                    self.take_events(EVENTS_AT_ONCE);
-                    if self.table.len() > self.max_flows {
-                        self.drain()?;
-                    }
+                    self.follow_events()?;
                 }
             }
+            self.sink.flush();
         }
     }
 
@@ -160,7 +164,34 @@ impl Pipeline {
         Ok(())
     }
 
-    fn take_events(&mut self, most: usize) {
+    /// Takes a portion of what the ring has, and drains early where new flows come fast: the map must
+    /// not turn over before its entries were read once more.
+    fn follow_events(&mut self) -> Result<(), Error> {
+        let taken = self.take_events(EVENTS_AT_ONCE);
+        self.opened += taken;
+        if self.opened + self.events_lost()? >= self.max_flows / 3 {
+            return self.drain();
+        }
+        if taken < EVENTS_AT_ONCE {
+            let Self {
+                table,
+                attachments,
+                sink,
+                ..
+            } = self;
+            let now = Moment::now();
+            table.report_announced(&mut |report| tell(sink.as_mut(), attachments, &report, &now));
+        }
+        Ok(())
+    }
+
+    /// Events lost since the last drain: flows that were opened all the same.
+    fn events_lost(&self) -> Result<usize, Error> {
+        let lost = self.datapath.counter(Counter::EventsLost)?;
+        Ok(usize::try_from(lost - self.lost_before).unwrap_or(usize::MAX))
+    }
+
+    fn take_events(&mut self, most: usize) -> usize {
         let Self {
             events,
             table,
@@ -173,13 +204,15 @@ impl Pipeline {
             table.announce(&event, &mut |report| {
                 tell(sink.as_mut(), attachments, &report, &now);
             });
-        });
+        })
     }
 
     /// Reads all counters. Events first: the table relies on it.
     fn drain(&mut self) -> Result<(), Error> {
         let began = Moment::now();
         self.take_events(Events::ALL);
+        self.opened = 0;
+        self.lost_before = self.datapath.counter(Counter::EventsLost)?;
         let Self {
             datapath,
             table,
@@ -190,8 +223,13 @@ impl Pipeline {
         let now = Moment::now();
         let mut report = |report: Report| tell(sink.as_mut(), attachments, &report, &now);
         table.begin_drain(began.monotonic_ns);
-        datapath.drain(|key, stats| table.update(key, stats, &mut report))?;
+        datapath.drain(|flow| table.update(flow, &mut report))?;
         table.end_drain(&mut report);
+        for flow in table.over(now.monotonic_ns) {
+            if datapath.remove(&flow)? {
+                table.end(&flow.key, &mut report);
+            }
+        }
         Ok(())
     }
 
@@ -246,10 +284,12 @@ impl Pipeline {
         for &ifindex in &all {
             self.datapath.detach(ifindex);
         }
+        self.sink.be_patient();
         self.drain()?;
         for ifindex in all {
             self.part(ifindex)?;
         }
+        self.sink.flush();
         let counters = self.datapath.counters()?;
         let summary = self.balance.summary(
             self.attachments.ever_attached(),
@@ -257,8 +297,7 @@ impl Pipeline {
             &counters,
             balance::losses(&counters, self.sink.lost(), self.attachments.failed()),
         );
-        self.sink.summary(&summary);
-        match self.sink.finish() {
+        match self.sink.finish(&summary) {
             WriterEnd::Written | WriterEnd::ReaderGone => Ok(summary),
             WriterEnd::Failed(error) => Err(Error::Output(error)),
         }

@@ -39,10 +39,12 @@ pub trait Sink {
     fn flow(&mut self, report: &Report, endpoint: &Endpoint, now: &Moment);
     /// An interval is over.
     fn interval(&mut self, overview: &Overview, now: &Moment);
-    /// The run is over.
-    fn summary(&mut self, summary: &Summary);
+    /// Nothing else is kept waiting any more: reports are, rather than lost.
+    fn be_patient(&mut self);
+    /// Reports so far are to be written soon.
+    fn flush(&mut self);
     /// Reports that could not be taken so far.
     fn lost(&self) -> u64;
-    /// Flushes what was taken, and says how the writing ended.
-    fn finish(self: Box<Self>) -> WriterEnd;
+    /// The run is over: writes all that was taken, and says how the writing ended.
+    fn finish(self: Box<Self>, summary: &Summary) -> WriterEnd;
 }

@@ -77,7 +77,9 @@ impl Kernel {
             "packets go on to whatever is behind us"
         );
         let mut flows: Vec<(FlowKey, FlowStats)> = Vec::new();
-        may(self.datapath.drain(|key, stats| flows.push((key, stats))));
+        may(self
+            .datapath
+            .drain(|flow| flows.push((flow.key, flow.stats))));
         assert!(flows.len() <= 1, "one frame made several flows: {flows:?}");
         let totals = may(self.datapath.totals(IFINDEX));
         let keys: Vec<FlowKey> = flows.iter().map(|(key, _)| *key).collect();

@@ -111,6 +111,7 @@ fn tcp(packet: &mut Parsed, head: &[u8], at: usize, end: u32, frame_len: u32) ->
     packet.acknowledgement = be32(head, at + 8)?;
     packet.tcp_flags = byte(head, at + 13)?;
     packet.window = be16(head, at + 14)?;
+    packet.tcp_header = true;
     packet.sender = transport::tcp_sender(packet.tcp_flags);
     packet.payload_len = end.saturating_sub(packet.header_len);
     Some(())

@@ -136,6 +136,7 @@ fn tcp_rest(packet: &mut Parsed, at: u32, rest: &[u8; 8]) -> Result<(), Refusal>
     packet.acknowledgement = be32(rest, 0).unwrap_or(0);
     packet.tcp_flags = byte(rest, 5).unwrap_or(0);
     packet.window = be16(rest, 6).unwrap_or(0);
+    packet.tcp_header = true;
     packet.sender = tcp_sender(packet.tcp_flags);
     let length = tcp_header_len(byte(rest, 4).unwrap_or(0));
     packet.header_len = at + length;
@@ -159,6 +160,9 @@ fn icmp<S: PacketSource>(source: &S, packet: &mut Parsed, at: u32) -> Result<(),
         _ => (message, Sender::Speaks),
     };
     packet.sender = sender;
+    if !matches!(sender, Sender::Speaks) {
+        packet.sequence = be16(&header, 6).unwrap_or(0).into();
+    }
     (packet.source_port, packet.destination_port) = match sender {
         Sender::Opens => (identifier, request),
         Sender::Answers => (request, identifier),

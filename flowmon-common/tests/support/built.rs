@@ -108,6 +108,7 @@ impl Plan {
                 sequence,
                 acknowledgement,
                 tcp_flags: flags,
+                tcp_header: true,
                 window,
                 sender: match (flags & 0x02 != 0, flags & 0x10 != 0) {
                     (true, false) => Sender::Opens,
@@ -134,6 +135,7 @@ impl Plan {
                     source_port,
                     destination_port,
                     sender,
+                    sequence: 1,
                     ..packet
                 }
             }

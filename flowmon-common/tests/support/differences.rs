@@ -16,7 +16,7 @@ pub(crate) fn differences(expected: &Parsed, found: &Parsed) -> String {
     lines.concat()
 }
 
-fn describe(packet: &Parsed) -> [(&'static str, String); 17] {
+fn describe(packet: &Parsed) -> [(&'static str, String); 18] {
     [
         ("source", address(packet.source)),
         ("destination", address(packet.destination)),
@@ -31,6 +31,7 @@ fn describe(packet: &Parsed) -> [(&'static str, String); 17] {
         ("acknowledgement", packet.acknowledgement.to_string()),
         ("window", packet.window.to_string()),
         ("tcp_flags", format!("{:#04x}", packet.tcp_flags)),
+        ("tcp_header", packet.tcp_header.to_string()),
         ("sender", format!("{:?}", packet.sender)),
         ("fragment", format!("{:?}", packet.fragment)),
         ("fragment_id", format!("{:#x}", packet.fragment_id)),

@@ -257,6 +257,7 @@ impl Fields {
             sequence: self.take_number("sequence"),
             acknowledgement: self.take_number("acknowledgement"),
             window: self.take_number("window"),
+            tcp_header: self.values.contains_key("tcp_flags"),
             tcp_flags: self.take_number("tcp_flags"),
             sender: self.take_choice(
                 "sender",

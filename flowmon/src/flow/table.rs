@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap, hash_map::Entry};
 
 use flowmon_common::{Direction, DirectionStats, FlowKey, FlowStats, NewFlow, Totals, Traffic};
 
+use super::expiry;
 use crate::model::{Flow, FlowEvent, Report};
 
 /// Tracks flows from drain to drain.
@@ -17,17 +18,28 @@ pub struct FlowTable {
     reported: u64,
     /// Number of the drain under way, or of the last one.
     drain: u64,
+    /// Announced, and not yet reported.
+    announced: Vec<FlowKey>,
     /// An event of an entry made before this moment brings no news (`CLOCK_MONOTONIC`, ns).
     drained_to_ns: u64,
 }
 
 #[derive(Debug)]
 struct Tracked {
-    stats: FlowStats,
+    flow: Flow,
+    is_reported: bool,
     seen_in: u64,
 }
 
 impl FlowTable {
+    /// With room for so many flows: to grow would take twice the memory for a while.
+    pub fn with_capacity(flows: usize) -> Self {
+        Self {
+            flows: HashMap::with_capacity(flows),
+            ..Self::default()
+        }
+    }
+
     /// How many flows are tracked.
     pub fn len(&self) -> usize {
         self.flows.len()
@@ -48,14 +60,31 @@ impl FlowTable {
         self.attributed.get(&ifindex).copied().unwrap_or_default()
     }
 
-    /// The kernel announced a flow. Of an entry that a drain has found, or has found gone, that is
-    /// no news: it would count its first packets twice.
+    /// The kernel announced a flow, which is reported by [`Self::report_announced`] or by the drain,
+    /// whichever comes first. Of an entry that a drain has found, or has found gone, this is no
+    /// news: it would count its first packets twice.
     pub fn announce(&mut self, event: &NewFlow, report: &mut impl FnMut(Report)) {
         let known = self.flows.get(&event.key);
         let is_news = event.first_ns >= self.drained_to_ns
-            && known.is_none_or(|known| known.stats.first_ns < event.first_ns);
+            && known.is_none_or(|known| known.flow.stats.first_ns < event.first_ns);
         if is_news {
-            self.update(event.key, announced(event), report);
+            self.track(announced(event), false, report);
+            self.announced.push(event.key);
+        }
+    }
+
+    /// Reports what was announced. In a flood it is better left to the drain, which is near and
+    /// knows more than the first packet.
+    pub fn report_announced(&mut self, report: &mut impl FnMut(Report)) {
+        for key in std::mem::take(&mut self.announced) {
+            let unreported = self
+                .flows
+                .get_mut(&key)
+                .filter(|tracked| !tracked.is_reported);
+            if let Some(tracked) = unreported {
+                tracked.is_reported = true;
+                report(news_of(tracked.flow));
+            }
         }
     }
 
@@ -66,49 +95,79 @@ impl FlowTable {
     }
 
     /// The drain found this entry.
-    pub fn update(&mut self, key: FlowKey, stats: FlowStats, report: &mut impl FnMut(Report)) {
+    pub fn update(&mut self, flow: Flow, report: &mut impl FnMut(Report)) {
+        if let Some(growth) = self.track(flow, true, report) {
+            report(Report {
+                event: FlowEvent::Update,
+                flow,
+                growth,
+            });
+        }
+    }
+
+    /// Puts a flow in its place, and reports what is new if it is to be reported. Returns how much a
+    /// flow that was reported before has grown, if it has.
+    fn track(
+        &mut self,
+        flow: Flow,
+        is_reported: bool,
+        report: &mut impl FnMut(Report),
+    ) -> Option<Totals> {
         let tracked = Tracked {
-            stats,
+            flow,
+            is_reported,
             seen_in: self.drain,
         };
-        let (event, before) = match self.flows.entry(key) {
+        let before = match self.flows.entry(flow.key) {
             Entry::Vacant(vacant) => {
                 vacant.insert(tracked);
-                (FlowEvent::New, Totals::default())
+                None
             }
-            Entry::Occupied(mut known) => {
-                let before = std::mem::replace(known.get_mut(), tracked).stats;
-                if before.first_ns == stats.first_ns {
-                    (FlowEvent::Update, Flow { key, stats: before }.totals())
-                } else {
-                    // The kernel evicted the entry and made it again: another incarnation.
-                    report(Report {
-                        event: FlowEvent::End,
-                        flow: Flow { key, stats: before },
-                        growth: Totals::default(),
-                    });
-                    (FlowEvent::New, Totals::default())
-                }
-            }
+            Entry::Occupied(mut known) => Some(std::mem::replace(known.get_mut(), tracked)),
         };
-        let flow = Flow { key, stats };
-        let growth = grown(before, flow.totals());
-        if event == FlowEvent::Update && growth == Totals::default() {
-            return;
+        // The kernel may have evicted the entry and made it again: another incarnation.
+        let (same, other): (Option<Tracked>, Option<Tracked>) = match before {
+            Some(before) if before.flow.stats.first_ns == flow.stats.first_ns => {
+                (Some(before), None)
+            }
+            other => (None, other),
+        };
+        if let Some(other) = other {
+            end(&other, report);
         }
-        self.reported += u64::from(event == FlowEvent::New);
-        *self.attributed.entry(key.ifindex).or_default() += growth;
-        report(Report {
-            event,
-            flow,
-            growth,
-        });
+        let known = same.as_ref().map(|same| same.flow.totals());
+        let growth = grown(known.unwrap_or_default(), flow.totals());
+        self.reported += u64::from(known.is_none());
+        *self.attributed.entry(flow.key.ifindex).or_default() += growth;
+        if is_reported && !same.as_ref().is_some_and(|same| same.is_reported) {
+            report(news_of(flow));
+            return None;
+        }
+        (growth != Totals::default()).then_some(growth)
     }
 
     /// The drain is over: what it did not find is gone.
     pub fn end_drain(&mut self, report: &mut impl FnMut(Report)) {
         let drain = self.drain;
-        self.end_where(|_, tracked| tracked.seen_in != drain, report);
+        self.announced.clear(); // found and reported, or about to be
+        self.end_where(|tracked| tracked.seen_in != drain, report);
+    }
+
+    /// The flows that are over: their entries may leave the kernel's map. Those that did are to be
+    /// [`Self::end`]ed.
+    pub fn over(&self, now_ns: u64) -> Vec<Flow> {
+        let flows = self.flows.values().map(|tracked| &tracked.flow);
+        flows
+            .filter(|flow| expiry::is_over(flow, now_ns))
+            .copied()
+            .collect()
+    }
+
+    /// A flow's entry left the kernel's map by our own hand.
+    pub fn end(&mut self, key: &FlowKey, report: &mut impl FnMut(Report)) {
+        if let Some(tracked) = self.flows.remove(key) {
+            end(&tracked, report);
+        }
     }
 
     /// An interface is watched no longer: its flows end. Returns their keys, and what they and
@@ -119,41 +178,57 @@ impl FlowTable {
         report: &mut impl FnMut(Report),
     ) -> (Vec<FlowKey>, Totals) {
         let mut keys = Vec::new();
-        self.end_where(|key, _| key.ifindex == ifindex, &mut |end| {
-            keys.push(end.flow.key);
-            report(end);
-        });
+        self.end_where(
+            |tracked| tracked.flow.key.ifindex == ifindex,
+            &mut |of_it| {
+                if of_it.event == FlowEvent::End {
+                    keys.push(of_it.flow.key);
+                }
+                report(of_it);
+            },
+        );
         (keys, self.attributed.remove(&ifindex).unwrap_or_default())
     }
 
     fn end_where(
         &mut self,
-        mut ended: impl FnMut(&FlowKey, &Tracked) -> bool,
+        mut ended: impl FnMut(&Tracked) -> bool,
         report: &mut impl FnMut(Report),
     ) {
-        self.flows.retain(|key, tracked| {
-            let end = ended(key, tracked);
-            if end {
-                let flow = Flow {
-                    key: *key,
-                    stats: tracked.stats,
-                };
-                report(Report {
-                    event: FlowEvent::End,
-                    flow,
-                    growth: Totals::default(),
-                });
+        self.flows.retain(|_, tracked| {
+            let over = ended(tracked);
+            if over {
+                end(tracked, report);
             }
-            !end
+            !over
         });
     }
 }
 
-/// The entry as it was when its event was sent.
-fn announced(event: &NewFlow) -> FlowStats {
+/// All that it ever sent is growth since the last report, of which there was none.
+fn news_of(flow: Flow) -> Report {
+    Report {
+        event: FlowEvent::New,
+        flow,
+        growth: flow.totals(),
+    }
+}
+
+fn end(tracked: &Tracked, report: &mut impl FnMut(Report)) {
+    if !tracked.is_reported {
+        report(news_of(tracked.flow));
+    }
+    report(Report {
+        event: FlowEvent::End,
+        flow: tracked.flow,
+        growth: Totals::default(),
+    });
+}
+
+/// The flow as it was when its event was sent.
+fn announced(event: &NewFlow) -> Flow {
     let mut stats = FlowStats {
         first_ns: event.first_ns,
-        last_ns: event.first_ns,
         initiator: event.initiator,
         ..FlowStats::default()
     };
@@ -170,7 +245,11 @@ fn announced(event: &NewFlow) -> FlowStats {
         tcp_flags: event.tcp_flags,
         ..DirectionStats::default()
     };
-    stats
+    Flow {
+        key: event.key,
+        stats,
+        last_ns: event.first_ns,
+    }
 }
 
 fn grown(before: Totals, now: Totals) -> Totals {
@@ -210,7 +289,7 @@ mod tests {
         }
     }
 
-    fn entry(first_ns: u64, packets: u64) -> FlowStats {
+    fn entry(key: FlowKey, first_ns: u64, packets: u64) -> Flow {
         let mut stats = FlowStats {
             first_ns,
             ..FlowStats::default()
@@ -219,7 +298,11 @@ mod tests {
             packets,
             bytes: packets * 100,
         };
-        stats
+        Flow {
+            key,
+            stats,
+            last_ns: first_ns,
+        }
     }
 
     fn event(key: FlowKey, first_ns: u64) -> NewFlow {
@@ -236,11 +319,11 @@ mod tests {
         }
     }
 
-    fn drain(table: &mut FlowTable, now: u64, entries: &[(FlowKey, FlowStats)]) -> Vec<Report> {
+    fn drain(table: &mut FlowTable, now: u64, entries: &[Flow]) -> Vec<Report> {
         let mut reports = Vec::new();
         table.begin_drain(now);
-        for &(key, stats) in entries {
-            table.update(key, stats, &mut |report| reports.push(report));
+        for &flow in entries {
+            table.update(flow, &mut |report| reports.push(report));
         }
         table.end_drain(&mut |report| reports.push(report));
         reports
@@ -254,11 +337,11 @@ mod tests {
     fn a_flow_is_new_grows_and_ends() {
         let mut table = FlowTable::default();
         assert_eq!(
-            events(&drain(&mut table, 10, &[(KEY, entry(5, 1))])),
+            events(&drain(&mut table, 10, &[entry(KEY, 5, 1)])),
             [FlowEvent::New]
         );
-        assert_eq!(events(&drain(&mut table, 20, &[(KEY, entry(5, 1))])), []);
-        let grown = drain(&mut table, 30, &[(KEY, entry(5, 3))]);
+        assert_eq!(events(&drain(&mut table, 20, &[entry(KEY, 5, 1)])), []);
+        let grown = drain(&mut table, 30, &[entry(KEY, 5, 3)]);
         assert_eq!(events(&grown), [FlowEvent::Update]);
         assert_eq!(grown.first().unwrap().growth.tx.packets, 2);
         assert_eq!(events(&drain(&mut table, 40, &[])), [FlowEvent::End]);
@@ -271,15 +354,36 @@ mod tests {
         let mut table = FlowTable::default();
         let mut reports = Vec::new();
         table.announce(&event(KEY, 5), &mut |report| reports.push(report));
+        table.report_announced(&mut |report| reports.push(report));
         assert_eq!(events(&reports), [FlowEvent::New]);
-        drain(&mut table, 10, &[(KEY, entry(5, 4))]);
+        drain(&mut table, 10, &[entry(KEY, 5, 4)]);
         assert_eq!((table.reported(), table.attributed(7).tx.packets), (1, 4));
+    }
+
+    #[test]
+    fn what_the_drain_finds_before_it_is_reported_is_reported_once_and_whole() {
+        let mut table = FlowTable::default();
+        table.announce(&event(KEY, 5), &mut |report| unreachable!("{report:?}"));
+        let reports = drain(&mut table, 10, &[entry(KEY, 5, 4)]);
+        assert_eq!(events(&reports), [FlowEvent::New]);
+        assert_eq!(reports.first().unwrap().growth.tx.packets, 4);
+        table.report_announced(&mut |report| unreachable!("{report:?}"));
+        assert_eq!((table.reported(), table.attributed(7).tx.packets), (1, 4));
+    }
+
+    #[test]
+    fn what_is_gone_before_it_is_reported_is_reported_all_the_same() {
+        let mut table = FlowTable::default();
+        table.announce(&event(KEY, 5), &mut |report| unreachable!("{report:?}"));
+        let reports = drain(&mut table, 10, &[]);
+        assert_eq!(events(&reports), [FlowEvent::New, FlowEvent::End]);
+        assert_eq!((table.reported(), table.attributed(7).tx.packets), (1, 1));
     }
 
     #[test]
     fn late_news_of_what_a_drain_has_passed_is_ignored() {
         let mut table = FlowTable::default();
-        drain(&mut table, 10, &[(KEY, entry(5, 4))]);
+        drain(&mut table, 10, &[entry(KEY, 5, 4)]);
         drain(&mut table, 20, &[]);
         table.announce(&event(KEY, 5), &mut |report| unreachable!("{report:?}"));
         assert_eq!(table.attributed(7).tx.packets, 4);
@@ -289,17 +393,17 @@ mod tests {
     fn news_of_what_the_drain_found_first_takes_nothing_back() {
         let mut table = FlowTable::default();
         // Made while the drain was under way, and found by it with three packets.
-        drain(&mut table, 10, &[(KEY, entry(11, 3))]);
+        drain(&mut table, 10, &[entry(KEY, 11, 3)]);
         table.announce(&event(KEY, 11), &mut |report| unreachable!("{report:?}"));
-        drain(&mut table, 20, &[(KEY, entry(11, 4))]);
+        drain(&mut table, 20, &[entry(KEY, 11, 4)]);
         assert_eq!(table.attributed(7).tx.packets, 4);
     }
 
     #[test]
     fn an_entry_made_again_is_another_flow() {
         let mut table = FlowTable::default();
-        drain(&mut table, 10, &[(KEY, entry(5, 4))]);
-        let reports = drain(&mut table, 20, &[(KEY, entry(15, 2))]);
+        drain(&mut table, 10, &[entry(KEY, 5, 4)]);
+        let reports = drain(&mut table, 20, &[entry(KEY, 15, 2)]);
         assert_eq!(events(&reports), [FlowEvent::End, FlowEvent::New]);
         assert_eq!((table.reported(), table.attributed(7).tx.packets), (2, 6));
     }
@@ -307,7 +411,7 @@ mod tests {
     #[test]
     fn an_interface_takes_its_flows_with_it() {
         let mut table = FlowTable::default();
-        drain(&mut table, 10, &[(KEY, entry(5, 4)), (key(9), entry(6, 1))]);
+        drain(&mut table, 10, &[entry(KEY, 5, 4), entry(key(9), 6, 1)]);
         let (keys, total) = table.end_interface(7, &mut |_| {});
         assert_eq!((keys.len(), total.tx.packets), (2, 5));
         assert!(table.is_empty());
@@ -353,7 +457,7 @@ mod tests {
                         // Some entries are made after the drain began and before it finds them.
                         table.begin_drain(now - began_before);
                         for (port, (first_ns, packets)) in &kernel {
-                            table.update(key(*port), entry(*first_ns, *packets), &mut report);
+                            table.update(entry(key(*port), *first_ns, *packets), &mut report);
                         }
                         table.end_drain(&mut report);
                         prop_assert_eq!(table.len(), kernel.len());
@@ -361,6 +465,7 @@ mod tests {
                     }
                 }
             }
+            table.report_announced(&mut report);
             prop_assert_eq!(sum, table.attributed(7).tx.packets);
             prop_assert!(sum <= truth);
         }

@@ -14,10 +14,10 @@ use aya::{
 use super::{Error, object, tcx};
 use crate::model::{Interface, LinkLayer};
 
-const ETHERNET: [&str; 2] = ["flowmon_tx", "flowmon_rx"];
+pub(super) const ETHERNET: [&str; 2] = ["flowmon_tx", "flowmon_rx"];
 const IP: [&str; 2] = ["flowmon_ip_tx", "flowmon_ip_rx"];
 
-/// Every program, by the name of its function.
+/// Every program that is attached, by the name of its function.
 pub(super) const PROGRAMS: [&str; 4] = [ETHERNET[0], ETHERNET[1], IP[0], IP[1]];
 
 /// How a program is attached.

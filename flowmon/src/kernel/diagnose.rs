@@ -36,7 +36,7 @@ pub fn diagnose() -> Vec<Check> {
             return checks;
         }
     };
-    checks.push(loaded(&datapath));
+    checks.push(loaded(&mut datapath));
     checks.push(run(&mut datapath));
     checks.extend(attach_elsewhere(datapath));
     checks
@@ -66,7 +66,7 @@ fn privileges() -> Check {
     check("privileges", finding)
 }
 
-fn loaded(datapath: &Datapath) -> Check {
+fn loaded(datapath: &mut Datapath) -> Check {
     let finding = match datapath.program_facts() {
         Ok(facts) => {
             let bytes = facts.iter().map(|fact| fact.jited_bytes).sum::<u32>();
@@ -90,7 +90,7 @@ fn loaded(datapath: &Datapath) -> Check {
                 ))
             }
         }
-        Err(error) => Finding::Unknown(error.to_string()),
+        Err(error) => Finding::Missing(error.to_string()),
     };
     check("load programs", finding)
 }
@@ -111,7 +111,7 @@ fn run(datapath: &mut Datapath) -> Check {
             },
         )?;
         let mut flows = 0;
-        datapath.drain(|_, _| flows += 1)?;
+        datapath.drain(|_| flows += 1)?;
         datapath.release(1, &[])?;
         Ok::<_, Error>((outcome, flows))
     })();

@@ -51,19 +51,20 @@ impl Events {
         Ok(())
     }
 
-    /// Takes what there is, without waiting, but at most so many: more may come all the time. A
-    /// record of another kind is passed over.
-    pub fn take(&mut self, most: usize, mut each: impl FnMut(NewFlow)) {
-        for _ in 0..most {
+    /// Takes what there is, without waiting, but at most so many: more may come all the time. Says
+    /// how many it took. A record of another kind is passed over.
+    pub fn take(&mut self, most: usize, mut each: impl FnMut(NewFlow)) -> usize {
+        for taken in 0..most {
             let Some(record) = self.ring.get_mut().next() else {
                 self.more = false;
-                return;
+                return taken;
             };
             if let Some(event) = NewFlow::decode(&record) {
                 each(event);
             }
         }
         self.more = true;
+        most
     }
 }
 

@@ -7,10 +7,10 @@ use std::{
 
 use aya::{
     Ebpf,
-    maps::{HashMap, Map, MapData, MapError, PerCpuArray},
+    maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray},
 };
 use flowmon_common::{
-    Counter, Endpoint, FlowKey, FlowStats, Totals, abi::Abi, settings::MAX_ENDPOINTS,
+    Clocks, Counter, Endpoint, FlowKey, FlowStats, Totals, abi::Abi, settings::MAX_ENDPOINTS,
 };
 
 use super::{Error, batch::BatchReader};
@@ -29,6 +29,7 @@ pub(super) struct Maps {
     reader: BatchReader<FlowKey, FlowStats>,
     totals: PerCpuArray<MapData, Shared<Totals>>,
     counters: PerCpuArray<MapData, u64>,
+    clocks: Array<MapData, Shared<Clocks>>,
     endpoints: HashMap<MapData, u32, Shared<Endpoint>>,
     slots: BTreeMap<u32, u16>,
 }
@@ -43,6 +44,7 @@ impl Maps {
             reader: BatchReader::new(max_flows),
             totals: take("TOTALS")?.try_into()?,
             counters: take("COUNTERS")?.try_into()?,
+            clocks: take("CLOCKS")?.try_into()?,
             endpoints: take("ENDPOINTS")?.try_into()?,
             slots: BTreeMap::new(),
         })
@@ -85,6 +87,19 @@ impl Maps {
         Ok(self.totals.set(slot.into(), nothing, 0)?)
     }
 
+    pub(super) fn remove_unchanged(
+        &mut self,
+        key: &FlowKey,
+        known: &FlowStats,
+    ) -> Result<bool, Error> {
+        match self.flows.get(&Shared(*key), 0) {
+            Ok(Shared(now)) if now != *known => Ok(false),
+            Ok(_) => self.remove_flows(&[*key]).map(|()| true),
+            Err(MapError::KeyNotFound) => Ok(true),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     pub(super) fn remove_flows(&mut self, flows: &[FlowKey]) -> Result<(), Error> {
         for key in flows {
             match self.flows.remove(&Shared(*key)) {
@@ -117,14 +132,21 @@ impl Maps {
         Ok(sum)
     }
 
+    /// The kernel's clocks, when they were last read.
+    pub(super) fn clocks(&self) -> Result<Clocks, Error> {
+        let Shared(clocks) = self.clocks.get(&0, 0)?;
+        Ok(clocks)
+    }
+
     pub(super) fn counters(&self) -> Result<Vec<(Counter, u64)>, Error> {
         Counter::ALL
             .into_iter()
-            .map(|counter| {
-                let per_cpu = self.counters.get(&(counter as u32), 0)?;
-                Ok((counter, per_cpu.iter().sum()))
-            })
+            .map(|counter| Ok((counter, self.counter(counter)?)))
             .collect()
+    }
+
+    pub(super) fn counter(&self, counter: Counter) -> Result<u64, Error> {
+        Ok(self.counters.get(&(counter as u32), 0)?.iter().sum())
     }
 }
 

@@ -2,12 +2,12 @@
 
 use std::panic::resume_unwind;
 
-use aya::{
-    Ebpf, EbpfLoader,
-    programs::{ProgramError, SchedClassifier},
-};
+use aya::{Ebpf, EbpfLoader, programs::SchedClassifier};
 
-use super::{Error, attach::PROGRAMS};
+use super::{
+    Error,
+    attach::{ETHERNET, PROGRAMS},
+};
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/flowmon.bpf.o"));
 
@@ -16,7 +16,13 @@ pub fn is_embedded() -> bool {
     !OBJECT.is_empty()
 }
 
-/// Creates the maps and has every program verified.
+/// Programs that every run needs. The others are verified when they are first asked for.
+const NEEDED: [&str; 3] = [ETHERNET[0], ETHERNET[1], CLOCK];
+
+/// The program that reads the kernel's clocks.
+pub(super) const CLOCK: &str = "flowmon_clock";
+
+/// Creates the maps and has the programs verified.
 pub(super) fn load(max_flows: u32) -> Result<Ebpf, Error> {
     if !is_embedded() {
         return Err(Error::NoObject);
@@ -26,19 +32,19 @@ pub(super) fn load(max_flows: u32) -> Result<Ebpf, Error> {
         .map_max_entries("FLOWS", max_flows)
         .load(OBJECT)
         .map_err(|error| Error::loading(&error))?;
-    for name in PROGRAMS {
-        program(&mut ebpf, name)?;
-    }
     verify(&mut ebpf)?;
     Ok(ebpf)
 }
 
-/// All programs at once: most of the time until the first packet is counted goes by here.
+/// What every run needs, all at once: most of the time until the first packet is counted goes by
+/// here.
 fn verify(ebpf: &mut Ebpf) -> Result<(), Error> {
     std::thread::scope(|scope| {
-        let programs = ebpf.programs_mut().map(|(_, program)| program);
-        let threads: Vec<_> = programs
-            .map(|program| scope.spawn(|| <&mut SchedClassifier>::try_from(program)?.load()))
+        let needed = ebpf
+            .programs_mut()
+            .filter(|(name, _)| NEEDED.contains(name));
+        let threads: Vec<_> = needed
+            .map(|(_, program)| scope.spawn(|| <&mut SchedClassifier>::try_from(program)?.load()))
             .collect();
         threads.into_iter().try_for_each(|thread| {
             let result = thread.join().unwrap_or_else(|panic| resume_unwind(panic));
@@ -47,7 +53,7 @@ fn verify(ebpf: &mut Ebpf) -> Result<(), Error> {
     })
 }
 
-/// One of the object's programs.
+/// One of the object's programs, loaded.
 pub(super) fn program<'a>(
     ebpf: &'a mut Ebpf,
     name: &str,
@@ -55,7 +61,11 @@ pub(super) fn program<'a>(
     let program = ebpf.program_mut(name).ok_or_else(|| Error::Refused {
         reason: format!("the object has no program {name}"),
     })?;
-    Ok(program.try_into()?)
+    let program: &mut SchedClassifier = program.try_into()?;
+    if program.fd().is_err() {
+        program.load().map_err(|error| Error::verifying(&error))?;
+    }
+    Ok(program)
 }
 
 /// What the kernel says of a loaded program.
@@ -69,11 +79,11 @@ pub struct ProgramFacts {
     pub jited_bytes: u32,
 }
 
-pub(super) fn facts(ebpf: &Ebpf) -> Result<Vec<ProgramFacts>, Error> {
+pub(super) fn facts(ebpf: &mut Ebpf) -> Result<Vec<ProgramFacts>, Error> {
     PROGRAMS
         .into_iter()
         .map(|name| {
-            let info = ebpf.program(name).ok_or(ProgramError::NotLoaded)?.info()?;
+            let info = program(ebpf, name)?.info()?;
             Ok(ProgramFacts {
                 name,
                 verified_instructions: info.verified_instruction_count(),

@@ -19,6 +19,8 @@ pub struct Flow {
     pub key: FlowKey,
     /// What is known of it.
     pub stats: FlowStats,
+    /// Last packet (`CLOCK_MONOTONIC`, ns), to a tick of the kernel's timer: 1 to 10 ms.
+    pub last_ns: u64,
 }
 
 /// Who opened a flow, as seen from the endpoint.
@@ -119,9 +121,14 @@ impl Flow {
     }
 
     /// How far the connection got, when it is TCP.
-    pub fn tcp_state(&self) -> Option<TcpState> {
-        let is_tcp = self.protocol() == Protocol::Ip(protocol::TCP);
-        is_tcp.then(|| TcpState::of(&self.stats))
+    pub fn tcp_state(&self, now_ns: u64) -> Option<TcpState> {
+        let idle_ns = now_ns.saturating_sub(self.last_ns);
+        self.is_tcp().then(|| TcpState::of(&self.stats, idle_ns))
+    }
+
+    /// Is it TCP?
+    pub fn is_tcp(&self) -> bool {
+        self.protocol() == Protocol::Ip(protocol::TCP)
     }
 
     /// Both directions' packets and bytes.

@@ -3,11 +3,11 @@
 
 use std::{collections::BTreeMap, net::IpAddr};
 
-use flowmon_common::{Totals, Traffic};
+use flowmon_common::{DirectionStats, Totals, Traffic, probe::UNIT_NS};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{Direction, Flow, FlowEvent, Icmp, TcpState};
+use super::{Direction, Dns, Flow, FlowEvent, Icmp, TcpState};
 
 /// A container's attachment: where flows were seen.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -35,6 +35,8 @@ pub enum EndpointKind {
 pub struct Moments {
     /// When the report is made.
     pub now: Timestamp,
+    /// The same (`CLOCK_MONOTONIC`, ns).
+    pub now_ns: u64,
     /// When the flow was first seen.
     pub first_seen: Timestamp,
     /// When its last packet was.
@@ -66,6 +68,10 @@ pub struct FlowRecord<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     tcp: Option<Tcp>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    rtt: Option<RoundTrips>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dns: Option<Dns>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     icmp: Option<Icmp>,
     #[serde(skip_serializing_if = "Option::is_none")]
     icmp_errors: Option<IcmpErrors>,
@@ -83,6 +89,32 @@ struct Address {
 struct Counted {
     packets: u64,
     bytes: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retransmits: Option<u32>,
+    #[serde(skip_serializing_if = "is_zero")]
+    gaps: u32,
+    #[serde(skip_serializing_if = "is_zero")]
+    zero_windows: u32,
+}
+
+/// Round-trip times by side; a side that was not measured is absent.
+#[derive(Debug, Clone, Serialize)]
+struct RoundTrips {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    network: Option<RoundTrip>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    container: Option<RoundTrip>,
+}
+
+/// Microseconds.
+#[derive(Debug, Clone, Serialize)]
+struct RoundTrip {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    handshake_us: Option<f64>,
+    min_us: f64,
+    avg_us: f64,
+    max_us: f64,
+    samples: u32,
 }
 
 #[derive(Debug, Clone, Serialize)]
@@ -127,9 +159,11 @@ impl<'a> FlowRecord<'a> {
             },
             first_seen: moments.first_seen,
             last_seen: moments.last_seen,
-            tx: flow.stats.tx.traffic.into(),
-            rx: flow.stats.rx.traffic.into(),
-            tcp: flow.tcp_state().map(|state| Tcp { state }),
+            tx: Counted::of(flow, &flow.stats.tx),
+            rx: Counted::of(flow, &flow.stats.rx),
+            tcp: flow.tcp_state(moments.now_ns).map(|state| Tcp { state }),
+            rtt: RoundTrips::of(flow),
+            dns: flow.dns(),
             icmp: flow.icmp(),
             icmp_errors: IcmpErrors::of(flow),
         }
@@ -148,13 +182,44 @@ impl IcmpErrors {
     }
 }
 
-impl From<Traffic> for Counted {
-    fn from(traffic: Traffic) -> Self {
+impl Counted {
+    fn of(flow: &Flow, half: &DirectionStats) -> Self {
         Self {
-            packets: traffic.packets,
-            bytes: traffic.bytes,
+            packets: half.traffic.packets,
+            bytes: half.traffic.bytes,
+            retransmits: flow.is_tcp().then_some(half.retransmits),
+            gaps: half.gaps,
+            zero_windows: half.zero_windows.into(),
         }
     }
+}
+
+impl RoundTrips {
+    /// What the endpoint sent is answered by the network, what it received by the container.
+    fn of(flow: &Flow) -> Option<Self> {
+        let trips = Self {
+            network: RoundTrip::of(&flow.stats.tx),
+            container: RoundTrip::of(&flow.stats.rx),
+        };
+        (trips.network.is_some() || trips.container.is_some()).then_some(trips)
+    }
+}
+
+impl RoundTrip {
+    fn of(half: &DirectionStats) -> Option<Self> {
+        (half.rtt_samples > 0).then(|| Self {
+            handshake_us: (half.rtt_handshake > 0).then(|| microseconds(half.rtt_handshake.into())),
+            min_us: microseconds(half.rtt_min.into()),
+            avg_us: microseconds(half.rtt_sum / u64::from(half.rtt_samples)),
+            max_us: microseconds(half.rtt_max.into()),
+            samples: half.rtt_samples,
+        })
+    }
+}
+
+/// To a tenth: finer than the clock's ticks would be invented.
+fn microseconds(units: u64) -> f64 {
+    (units as f64 * UNIT_NS as f64 / 100.0).round() / 10.0
 }
 
 /// What a run saw in all: totals = attributed + unattributed, always.
@@ -218,9 +283,8 @@ fn difference(all: Traffic, part: Traffic) -> Traffic {
     }
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
-fn is_zero(number: &u16) -> bool {
-    *number == 0
+fn is_zero<T: Default + PartialEq>(number: &T) -> bool {
+    *number == T::default()
 }
 
 /// RFC 3339 with nine digits, so that records sort as text.

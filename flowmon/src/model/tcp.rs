@@ -18,11 +18,16 @@ pub enum TcpState {
     Reset,
     /// Answered by a reset.
     Refused,
+    /// Asked for, and given up: no answer, and not asked again.
+    Timeout,
 }
 
+/// Whoever answers has answered by then.
+const ANSWERED_BY_NS: u64 = 3_000_000_000;
+
 impl TcpState {
-    /// Of the flags seen so far.
-    pub fn of(stats: &FlowStats) -> Self {
+    /// Of the flags seen so far, and the time since the last packet (ns).
+    pub fn of(stats: &FlowStats, idle_ns: u64) -> Self {
         let (tx, rx) = (stats.tx.tcp_flags, stats.rx.tcp_flags);
         let either = |flag| (tx | rx) & flag != 0;
         let both = |flag| tx & rx & flag != 0;
@@ -41,7 +46,11 @@ impl TcpState {
         } else if either(tcp::FIN) {
             Self::Closing
         } else if asked_only && answer & tcp::ACK == 0 {
-            Self::Syn
+            if idle_ns < ANSWERED_BY_NS {
+                Self::Syn
+            } else {
+                Self::Timeout
+            }
         } else {
             Self::Established
         }
@@ -63,7 +72,7 @@ mod tests {
         };
         stats.tx.tcp_flags = tx;
         stats.rx.tcp_flags = rx;
-        TcpState::of(&stats)
+        TcpState::of(&stats, 0)
     }
 
     #[test]

@@ -25,36 +25,38 @@ impl Sink for JsonSink {
     fn flow(&mut self, report: &Report, endpoint: &Endpoint, now: &Moment) {
         let moments = Moments {
             now: now.wall,
+            now_ns: now.monotonic_ns,
             first_seen: now.wall_at(report.flow.stats.first_ns),
-            last_seen: now.wall_at(report.flow.stats.last_ns),
+            last_seen: now.wall_at(report.flow.last_ns),
         };
         let node = self.node.as_deref();
         let record = FlowRecord::new(report.event, &report.flow, endpoint, node, moments);
-        if let Some(line) = line(&record) {
-            self.writer.write(line);
-        }
+        self.writer.report(|portion| line(portion, &record));
     }
 
     fn interval(&mut self, _: &Overview, _: &Moment) {}
 
-    fn summary(&mut self, summary: &Summary) {
-        if let Some(line) = line(summary) {
-            self.writer.write_last(line);
-        }
+    fn be_patient(&mut self) {
+        self.writer.be_patient();
+    }
+
+    fn flush(&mut self) {
+        self.writer.flush();
     }
 
     fn lost(&self) -> u64 {
         self.writer.lost()
     }
 
-    fn finish(self: Box<Self>) -> WriterEnd {
-        self.writer.finish()
+    fn finish(self: Box<Self>, summary: &Summary) -> WriterEnd {
+        let mut last = Vec::new();
+        line(&mut last, summary);
+        self.writer.finish(last)
     }
 }
 
-/// None never happens: these types have string keys and no serializer that fails.
-fn line(value: &impl Serialize) -> Option<String> {
-    let mut line = serde_json::to_string(value).ok()?;
-    line.push('\n');
-    Some(line)
+fn line(portion: &mut Vec<u8>, value: &impl Serialize) {
+    // These types have string keys and no serializer that fails, and a vector takes everything.
+    let _infallible = serde_json::to_writer(&mut *portion, value);
+    portion.push(b'\n');
 }

@@ -57,11 +57,9 @@ impl TableSink {
 }
 
 impl Sink for TableSink {
-    fn flow(&mut self, report: &Report, endpoint: &Endpoint, _: &Moment) {
+    fn flow(&mut self, report: &Report, endpoint: &Endpoint, now: &Moment) {
         let talk = Talk::of(&report.flow, endpoint);
-        if report.event != FlowEvent::End
-            && let Some(trouble) = trouble(&report.flow)
-        {
+        if let Some(trouble) = trouble(report, now) {
             let flows = self.troubles.entry((talk.clone(), trouble)).or_default();
             flows.insert(report.flow.key);
         }
@@ -80,19 +78,24 @@ impl Sink for TableSink {
         talker_rows(&mut text, talkers, seconds);
         trouble_rows(&mut text, std::mem::take(&mut self.troubles));
         text.push('\n');
-        self.writer.write(text);
+        self.writer
+            .report(|portion| portion.extend(text.as_bytes()));
     }
 
-    fn summary(&mut self, summary: &Summary) {
-        self.writer.write_last(closing(summary));
+    fn be_patient(&mut self) {
+        self.writer.be_patient();
+    }
+
+    fn flush(&mut self) {
+        self.writer.flush();
     }
 
     fn lost(&self) -> u64 {
         self.writer.lost()
     }
 
-    fn finish(self: Box<Self>) -> WriterEnd {
-        self.writer.finish()
+    fn finish(self: Box<Self>, summary: &Summary) -> WriterEnd {
+        self.writer.finish(closing(summary).into_bytes())
     }
 }
 
@@ -114,14 +117,19 @@ impl Talk {
     }
 }
 
-/// What is wrong with a flow, in a word.
-fn trouble(flow: &Flow) -> Option<&'static str> {
-    match flow.tcp_state() {
-        Some(TcpState::Refused) => return Some("refused"),
-        Some(TcpState::Reset) => return Some("reset"),
-        _ => {}
+/// What is wrong with a flow, in a word. Said while it grows; of what times out, when it ends.
+fn trouble(report: &Report, now: &Moment) -> Option<&'static str> {
+    let flow = &report.flow;
+    let state = flow.tcp_state(now.monotonic_ns);
+    let ended = report.event == FlowEvent::End;
+    match state {
+        Some(TcpState::Timeout) if ended => Some("timeout"),
+        _ if ended => None,
+        Some(TcpState::Refused) => Some("refused"),
+        Some(TcpState::Reset) => Some("reset"),
+        _ if flow.stats.tx.icmp_errors > 0 || flow.stats.rx.icmp_errors > 0 => Some("unreachable"),
+        _ => None,
     }
-    (flow.stats.tx.icmp_errors > 0 || flow.stats.rx.icmp_errors > 0).then_some("unreachable")
 }
 
 fn rate(amount: u64, seconds: f64) -> String {

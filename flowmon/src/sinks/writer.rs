@@ -22,84 +22,145 @@ pub enum WriterEnd {
     Failed(io::Error),
 }
 
-/// A bounded queue of texts in front of a file or pipe.
+/// Reports on their way to a file or pipe, through a bounded queue. Handing them over wakes another
+/// thread, so they go in portions.
 #[derive(Debug)]
 pub struct Writer {
-    queue: SyncSender<String>,
+    portion: Vec<u8>,
+    reports: u64,
+    queue: SyncSender<Vec<u8>>,
+    /// Told when a portion was written; disconnected when the writing ends.
+    progress: Receiver<()>,
     thread: JoinHandle<WriterEnd>,
     lost: u64,
+    patient: bool,
 }
 
-/// Texts that may wait. With records of half a kilobyte: 16 MB.
-const QUEUE: usize = 32_768;
+/// A portion goes when it has this many bytes, or when it is [`Writer::flush`]ed.
+const PORTION: usize = 64 * 1024;
+/// Portions that may wait: 16 MB.
+const QUEUE: usize = 256;
+/// At the end, a reader that takes nothing for so long is given up.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// How often a reader's going is looked for while there is nothing to write.
 const IDLE: Duration = Duration::from_millis(200);
 
 impl Writer {
     /// Writes to `target`. The receiver hears of it when writing ends before [`Self::finish`].
     pub fn new(target: OwnedFd) -> (Self, oneshot::Receiver<()>) {
-        let (queue, texts) = sync_channel(QUEUE);
+        let (queue, portions) = sync_channel(QUEUE);
+        let (written, progress) = sync_channel(1);
         let (ended, early) = oneshot::channel();
         let thread = std::thread::spawn(move || {
-            let end = write_all(&texts, target);
+            let end = write_all(&portions, target, &written);
             // Nobody waits for it when the run is over.
             let _unheard = ended.send(());
             end
         });
         let writer = Self {
+            portion: Vec::new(),
+            reports: 0,
             queue,
+            progress,
             thread,
             lost: 0,
+            patient: false,
         };
         (writer, early)
     }
 
-    /// Takes a text. Whole or not at all: when the queue is full it is lost, and counted.
-    pub fn write(&mut self, text: String) {
-        match self.queue.try_send(text) {
-            Ok(()) => {}
-            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => self.lost += 1,
+    /// Takes a report: `write` appends it to the portion. Whole or not at all: when the queue is full
+    /// the portion is lost, and counted.
+    pub fn report(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        write(&mut self.portion);
+        self.reports += 1;
+        if self.portion.len() >= PORTION {
+            self.flush();
         }
     }
 
-    /// Takes a text that must not be lost, waiting for room.
-    pub fn write_last(&mut self, text: String) {
-        if self.queue.send(text).is_err() {
-            self.lost += 1;
+    /// From now on nothing else is kept waiting: a full queue is waited for.
+    pub const fn be_patient(&mut self) {
+        self.patient = true;
+    }
+
+    /// Hands over what there is.
+    pub fn flush(&mut self) {
+        if self.reports == 0 {
+            return;
+        }
+        let next = Vec::with_capacity(self.portion.len().next_power_of_two());
+        let portion = std::mem::replace(&mut self.portion, next);
+        let reports = std::mem::take(&mut self.reports);
+        if !self.send(portion) {
+            self.lost += reports;
         }
     }
 
-    /// Texts lost so far.
+    fn send(&mut self, mut portion: Vec<u8>) -> bool {
+        loop {
+            match self.queue.try_send(portion) {
+                Ok(()) => return true,
+                Err(TrySendError::Full(back)) if self.patient && self.progresses() => {
+                    portion = back;
+                }
+                Err(_) => return false,
+            }
+        }
+    }
+
+    /// Waits until a portion was written. False when none was, or writing has ended.
+    fn progresses(&self) -> bool {
+        self.progress.recv_timeout(PATIENCE).is_ok()
+    }
+
+    /// Reports lost so far.
     pub const fn lost(&self) -> u64 {
         self.lost
     }
 
-    /// Waits until all is written.
-    pub fn finish(self) -> WriterEnd {
-        drop(self.queue);
-        self.thread
+    /// Hands over a last report, and waits until all is written.
+    pub fn finish(mut self, last: Vec<u8>) -> WriterEnd {
+        self.be_patient();
+        self.flush();
+        // When nobody takes it any more, the thread's end says why.
+        let _taken = self.send(last);
+        let Self {
+            queue,
+            progress,
+            thread,
+            ..
+        } = self;
+        drop(queue);
+        loop {
+            match progress.recv_timeout(PATIENCE) {
+                Ok(()) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) => {
+                    let stalled =
+                        io::Error::new(io::ErrorKind::TimedOut, "its reader does not read");
+                    return WriterEnd::Failed(stalled);
+                }
+            }
+        }
+        thread
             .join()
             .unwrap_or_else(|_| WriterEnd::Failed(io::Error::other("the writer died")))
     }
 }
 
-fn write_all(texts: &Receiver<String>, target: OwnedFd) -> WriterEnd {
+fn write_all(portions: &Receiver<Vec<u8>>, target: OwnedFd, written: &SyncSender<()>) -> WriterEnd {
     let mut file = std::fs::File::from(target);
-    let mut batch = String::new();
     loop {
-        match texts.recv_timeout(IDLE) {
-            Ok(text) => batch.push_str(&text),
+        let portion = match portions.recv_timeout(IDLE) {
+            Ok(portion) => portion,
             Err(RecvTimeoutError::Timeout) if reader_gone(&file) => return WriterEnd::ReaderGone,
             Err(RecvTimeoutError::Timeout) => continue,
             Err(RecvTimeoutError::Disconnected) => return WriterEnd::Written,
-        }
-        while batch.len() < 64 * 1024
-            && let Ok(text) = texts.try_recv()
-        {
-            batch.push_str(&text);
-        }
-        match file.write_all(batch.as_bytes()) {
-            Ok(()) => batch.clear(),
+        };
+        match file.write_all(&portion) {
+            // Once is enough when nobody waits for it.
+            Ok(()) => _ = written.try_send(()),
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
                 return WriterEnd::ReaderGone;
             }
@@ -131,22 +192,53 @@ mod tests {
         let (mut reader, pipe) = io::pipe().unwrap();
         let (mut writer, _ended) = Writer::new(pipe.into());
         for n in 0..100 {
-            writer.write(format!("{n}\n"));
+            writer.report(|portion| writeln!(portion, "{n}").unwrap());
         }
-        assert!(matches!(writer.finish(), WriterEnd::Written));
+        assert!(matches!(
+            writer.finish(b"last\n".to_vec()),
+            WriterEnd::Written
+        ));
         let mut text = String::new();
         reader.read_to_string(&mut text).unwrap();
-        assert_eq!(text.lines().count(), 100);
+        assert_eq!(text.lines().count(), 101);
+        assert!(text.ends_with("99\nlast\n"));
     }
 
     #[test]
-    fn a_reader_that_stalls_costs_counted_texts_and_no_time() {
+    fn a_reader_that_stalls_costs_counted_reports_and_no_time() {
         let (_stalled, pipe) = io::pipe().unwrap();
         let (mut writer, _ended) = Writer::new(pipe.into());
-        for _ in 0..QUEUE * 4 {
-            writer.write("x".repeat(64));
+        for _ in 0..QUEUE * 2 {
+            writer.report(|portion| portion.resize(PORTION / 2, b'x'));
+            writer.report(|portion| portion.resize(PORTION, b'x'));
         }
-        assert!(writer.lost() > 0);
+        assert!(
+            writer.lost() > 0 && writer.lost() % 2 == 0,
+            "{}",
+            writer.lost()
+        );
+    }
+
+    #[test]
+    fn at_the_end_a_slow_reader_is_waited_for() {
+        let (mut reader, pipe) = io::pipe().unwrap();
+        let (mut writer, _ended) = Writer::new(pipe.into());
+        let reading = std::thread::spawn(move || {
+            let (mut all, mut some) = (0, vec![0; 4096]);
+            loop {
+                match reader.read(&mut some).unwrap() {
+                    0 => return all,
+                    read => all += read,
+                }
+            }
+        });
+        writer.be_patient();
+        for _ in 0..QUEUE * 2 {
+            writer.report(|portion| portion.resize(PORTION, b'x'));
+        }
+        assert_eq!(writer.lost(), 0);
+        assert!(matches!(writer.finish(Vec::new()), WriterEnd::Written));
+        assert_eq!(reading.join().unwrap(), QUEUE * 2 * PORTION);
     }
 
     #[test]
@@ -155,7 +247,7 @@ mod tests {
         let (writer, ended) = Writer::new(pipe.into());
         drop(reader);
         ended.blocking_recv().unwrap();
-        assert!(matches!(writer.finish(), WriterEnd::ReaderGone));
+        assert!(matches!(writer.finish(Vec::new()), WriterEnd::ReaderGone));
     }
 
     #[test]
@@ -165,8 +257,9 @@ mod tests {
             .open("/dev/full")
             .unwrap();
         let (mut writer, ended) = Writer::new(full.into());
-        writer.write("x".to_owned());
+        writer.report(|portion| portion.push(b'x'));
+        writer.flush();
         ended.blocking_recv().unwrap();
-        assert!(matches!(writer.finish(), WriterEnd::Failed(_)));
+        assert!(matches!(writer.finish(Vec::new()), WriterEnd::Failed(_)));
     }
 }
