@@ -33,7 +33,7 @@ pub(crate) fn flow(ctx: &TcContext, key: &FlowKey, seen: &Seen) {
         // Another CPU made the entry in the meantime, or there is no room for one.
         Err(errno) => match FLOWS.get_ptr_mut(key) {
             // SAFETY: a pointer to a live entry of the map.
-            Some(flow) => _ = unsafe { account::add(flow, seen) },
+            Some(flow) => unsafe { account::add(flow, seen) },
             None => refused(ctx, key.ifindex, seen, errno),
         },
     }

@@ -57,6 +57,10 @@ fn floor_counter(ctx: TcContext) -> i32 {
     TC_ACT_UNSPEC
 }
 
+#[expect(
+    clippy::many_single_char_names,
+    reason = "bytes in the order of the wire"
+)]
 #[inline(always)]
 fn count(ctx: &TcContext) {
     let start = ctx.data();
@@ -65,26 +69,27 @@ fn count(ctx: &TcContext) {
     }
     // SAFETY: the verifier holds us to the check above; the bytes need no alignment.
     let head = unsafe { &*(start as *const [u8; 38]) };
-    let word = |at: usize| u32::from_ne_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
-    let half = |at: usize| u16::from_ne_bytes([head[at], head[at + 1]]);
+    let [.., protocol, _, _, a, b, c, d, e, f, g, h, i, j, k, l] = *head;
     let key = Key {
         // SAFETY: the context is valid while the program runs.
         ifindex: unsafe { (*ctx.skb.skb).ifindex },
-        addresses: [0, 0, 0, word(26), 0, 0, 0, word(30)],
-        ports: [half(34), half(36)],
-        protocol: head[23].into(),
+        addresses: [
+            0,
+            0,
+            0,
+            u32::from_ne_bytes([a, b, c, d]),
+            0,
+            0,
+            0,
+            u32::from_ne_bytes([e, f, g, h]),
+        ],
+        ports: [u16::from_ne_bytes([i, j]), u16::from_ne_bytes([k, l])],
+        protocol: protocol.into(),
     };
     // SAFETY: takes nothing, returns a number.
     let now = unsafe { bpf_ktime_get_ns() };
     let bytes = u64::from(ctx.len());
-    if let Some(entry) = COUNTS.get_ptr_mut(key) {
-        // SAFETY: fields of a live entry of the map.
-        unsafe { atomic::add(&raw mut (*entry).packets, 1) };
-        // SAFETY: as above.
-        unsafe { atomic::add(&raw mut (*entry).bytes, bytes) };
-        // SAFETY: as above.
-        unsafe { (*entry).last_ns = now };
-    } else {
+    let Some(entry) = COUNTS.get_ptr_mut(key) else {
         let first = Count {
             packets: 1,
             bytes,
@@ -92,11 +97,20 @@ fn count(ctx: &TcContext) {
         };
         // A race with another CPU costs a packet: it is a floor, not a product.
         let _raced = COUNTS.insert(key, first, BPF_NOEXIST.into());
-    }
+        return;
+    };
+    // SAFETY: a pointer to a live entry of the map.
+    let entry = unsafe { &mut *entry };
+    entry.last_ns = now;
+    // SAFETY: a field of it.
+    unsafe { atomic::add(&raw mut entry.packets, 1) };
+    // SAFETY: a field of it.
+    unsafe { atomic::add(&raw mut entry.bytes, bytes) };
 }
 
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    // Unreachable: the verifier refuses programs that could come here.
     loop {}
 }
 
