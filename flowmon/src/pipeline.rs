@@ -58,7 +58,7 @@ pub enum Error {
 /// detaches, reads the counters once more, and draws the balance.
 pub async fn watch(
     settings: &Watch,
-    sink: Box<dyn Sink>,
+    sink: Sink,
     output_ended: oneshot::Receiver<()>,
     stop: impl Future<Output = ()>,
 ) -> Result<Summary, Error> {
@@ -76,7 +76,7 @@ struct Pipeline {
     diagnostics: Diagnostics,
     table: FlowTable,
     balance: Balance,
-    sink: Box<dyn Sink>,
+    sink: Sink,
     max_flows: usize,
     /// Flows announced since the last drain.
     opened: usize,
@@ -85,7 +85,7 @@ struct Pipeline {
 }
 
 impl Pipeline {
-    async fn start(settings: &Watch, sink: Box<dyn Sink>) -> Result<Self, Error> {
+    async fn start(settings: &Watch, sink: Sink) -> Result<Self, Error> {
         let (interfaces, links) = LinkWatch::open().await?;
         let attachments = Attachments::new(settings, interfaces)?;
         let mut datapath = Datapath::load(settings.max_flows)?;
@@ -180,7 +180,7 @@ impl Pipeline {
                 ..
             } = self;
             let now = Moment::now();
-            table.report_announced(&mut |report| tell(sink.as_mut(), attachments, &report, &now));
+            table.report_announced(&mut |report| tell(sink, attachments, &report, &now));
         }
         Ok(())
     }
@@ -202,7 +202,7 @@ impl Pipeline {
         let now = Moment::now();
         events.take(most, |event| {
             table.announce(&event, &mut |report| {
-                tell(sink.as_mut(), attachments, &report, &now);
+                tell(sink, attachments, &report, &now);
             });
         })
     }
@@ -221,7 +221,7 @@ impl Pipeline {
             ..
         } = self;
         let now = Moment::now();
-        let mut report = |report: Report| tell(sink.as_mut(), attachments, &report, &now);
+        let mut report = |report: Report| tell(sink, attachments, &report, &now);
         table.begin_drain(began.monotonic_ns);
         datapath.drain(|flow| table.update(flow, &mut report))?;
         table.end_drain(&mut report);
@@ -246,7 +246,7 @@ impl Pipeline {
         let now = Moment::now();
         let totals = datapath.totals(ifindex)?;
         let (flows, attributed) = table.end_interface(ifindex, &mut |report| {
-            tell(sink.as_mut(), attachments, &report, &now);
+            tell(sink, attachments, &report, &now);
         });
         balance.add(totals, attributed);
         datapath.release(ifindex, &flows)?;
@@ -304,7 +304,7 @@ impl Pipeline {
     }
 }
 
-fn tell(sink: &mut dyn Sink, attachments: &Attachments, report: &Report, now: &Moment) {
+fn tell(sink: &mut Sink, attachments: &Attachments, report: &Report, now: &Moment) {
     if let Some(endpoint) = attachments.endpoint(report.flow.key.ifindex) {
         sink.flow(report, endpoint, now);
     }

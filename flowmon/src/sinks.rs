@@ -7,8 +7,8 @@ mod units;
 mod writer;
 
 pub use escape::escaped;
-pub use json::JsonSink;
-pub use table::TableSink;
+pub use json::Json;
+pub use table::Table;
 pub use writer::{Writer, WriterEnd};
 
 use flowmon_common::Totals;
@@ -33,18 +33,62 @@ pub struct Overview {
     pub lost: u64,
 }
 
-/// Takes reports and never waits: what it can't take is counted.
-pub trait Sink {
+/// How reports look: appends to `out` what there is to say.
+pub trait Format {
     /// A flow is new, has grown or has ended.
-    fn flow(&mut self, report: &Report, endpoint: &Endpoint, now: &Moment);
+    fn flow(&mut self, out: &mut Vec<u8>, report: &Report, endpoint: &Endpoint, now: &Moment);
     /// An interval is over.
-    fn interval(&mut self, overview: &Overview, now: &Moment);
+    fn interval(&mut self, out: &mut Vec<u8>, overview: &Overview, now: &Moment);
+    /// The run is over.
+    fn summary(&mut self, out: &mut Vec<u8>, summary: &Summary);
+}
+
+/// Takes reports and never waits: what it can't take is counted.
+pub struct Sink {
+    format: Box<dyn Format>,
+    writer: Writer,
+}
+
+impl Sink {
+    /// Writes in `format` to `writer`.
+    pub fn new(format: impl Format + 'static, writer: Writer) -> Self {
+        Self {
+            format: Box::new(format),
+            writer,
+        }
+    }
+
+    /// A flow is new, has grown or has ended.
+    pub fn flow(&mut self, report: &Report, endpoint: &Endpoint, now: &Moment) {
+        let Self { format, writer } = self;
+        writer.report(|out| format.flow(out, report, endpoint, now));
+    }
+
+    /// An interval is over.
+    pub fn interval(&mut self, overview: &Overview, now: &Moment) {
+        let Self { format, writer } = self;
+        writer.report(|out| format.interval(out, overview, now));
+    }
+
     /// Nothing else is kept waiting any more: reports are, rather than lost.
-    fn be_patient(&mut self);
+    pub const fn be_patient(&mut self) {
+        self.writer.be_patient();
+    }
+
     /// Reports so far are to be written soon.
-    fn flush(&mut self);
+    pub fn flush(&mut self) {
+        self.writer.flush();
+    }
+
     /// Reports that could not be taken so far.
-    fn lost(&self) -> u64;
+    pub const fn lost(&self) -> u64 {
+        self.writer.lost()
+    }
+
     /// The run is over: writes all that was taken, and says how the writing ended.
-    fn finish(self: Box<Self>, summary: &Summary) -> WriterEnd;
+    pub fn finish(mut self, summary: &Summary) -> WriterEnd {
+        let mut last = Vec::new();
+        self.format.summary(&mut last, summary);
+        self.writer.finish(last)
+    }
 }

@@ -9,7 +9,7 @@ use crate::{
     clock::Moment,
     pipeline,
     settings::{Output, Watch},
-    sinks::{JsonSink, Sink, TableSink, Writer},
+    sinks::{Json, Sink, Table, Writer},
 };
 
 pub(super) fn run(settings: &Watch) -> Result<Exit, Failure> {
@@ -25,9 +25,9 @@ pub(super) async fn watch(settings: &Watch) -> Result<(), Failure> {
         .try_clone_to_owned()
         .map_err(pipeline::Error::Output)?;
     let (writer, output_ended) = Writer::new(stdout);
-    let sink: Box<dyn Sink> = match settings.output {
-        Output::Json => Box::new(JsonSink::new(writer, node_name())),
-        Output::Table => Box::new(TableSink::new(writer, &Moment::now())),
+    let sink = match settings.output {
+        Output::Json => Sink::new(Json::new(node_name()), writer),
+        Output::Table => Sink::new(Table::new(&Moment::now()), writer),
     };
     pipeline::watch(settings, sink, output_ended, stop.asked()).await?;
     Ok(())

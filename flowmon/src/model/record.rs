@@ -261,7 +261,7 @@ impl Summary {
             tx: difference(totals.tx, attributed.tx),
             rx: difference(totals.rx, attributed.rx),
         };
-        let complete = unattributed == Totals::default() && lost.values().all(|&count| count == 0);
+        let complete = attributed == totals && lost.values().all(|&count| count == 0);
         Self {
             schema: "flowmon.summary.v1",
             interfaces,

@@ -2,27 +2,26 @@
 
 use serde::Serialize;
 
-use super::{Overview, Sink, Writer, WriterEnd};
+use super::{Format, Overview};
 use crate::{
     clock::Moment,
     model::{Endpoint, FlowRecord, Moments, Report, Summary},
 };
 
 /// One JSON object a line.
-pub struct JsonSink {
-    writer: Writer,
+pub struct Json {
     node: Option<String>,
 }
 
-impl JsonSink {
+impl Json {
     /// Records name this node, where its name is known.
-    pub const fn new(writer: Writer, node: Option<String>) -> Self {
-        Self { writer, node }
+    pub const fn new(node: Option<String>) -> Self {
+        Self { node }
     }
 }
 
-impl Sink for JsonSink {
-    fn flow(&mut self, report: &Report, endpoint: &Endpoint, now: &Moment) {
+impl Format for Json {
+    fn flow(&mut self, out: &mut Vec<u8>, report: &Report, endpoint: &Endpoint, now: &Moment) {
         let moments = Moments {
             now: now.wall,
             now_ns: now.monotonic_ns,
@@ -31,32 +30,18 @@ impl Sink for JsonSink {
         };
         let node = self.node.as_deref();
         let record = FlowRecord::new(report.event, &report.flow, endpoint, node, moments);
-        self.writer.report(|portion| line(portion, &record));
+        line(out, &record);
     }
 
-    fn interval(&mut self, _: &Overview, _: &Moment) {}
+    fn interval(&mut self, _: &mut Vec<u8>, _: &Overview, _: &Moment) {}
 
-    fn be_patient(&mut self) {
-        self.writer.be_patient();
-    }
-
-    fn flush(&mut self) {
-        self.writer.flush();
-    }
-
-    fn lost(&self) -> u64 {
-        self.writer.lost()
-    }
-
-    fn finish(self: Box<Self>, summary: &Summary) -> WriterEnd {
-        let mut last = Vec::new();
-        line(&mut last, summary);
-        self.writer.finish(last)
+    fn summary(&mut self, out: &mut Vec<u8>, summary: &Summary) {
+        line(out, summary);
     }
 }
 
-fn line(portion: &mut Vec<u8>, value: &impl Serialize) {
+fn line(out: &mut Vec<u8>, value: &impl Serialize) {
     // These types have string keys and no serializer that fails, and a vector takes everything.
-    let _infallible = serde_json::to_writer(&mut *portion, value);
-    portion.push(b'\n');
+    let _infallible = serde_json::to_writer(&mut *out, value);
+    out.push(b'\n');
 }

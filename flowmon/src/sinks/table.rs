@@ -8,7 +8,7 @@ use std::{
 
 use flowmon_common::{FlowKey, Totals};
 
-use super::{Overview, Sink, Writer, WriterEnd, escaped, units::human};
+use super::{Format, Overview, escaped, units::human};
 use crate::{
     clock::Moment,
     model::{Direction, Endpoint, Flow, FlowEvent, Protocol, Report, Summary, TcpState},
@@ -19,8 +19,7 @@ const TALKERS: usize = 14;
 const TROUBLES: usize = 5;
 
 /// Readable in 80 columns.
-pub struct TableSink {
-    writer: Writer,
+pub struct Table {
     talkers: HashMap<Talk, Amount>,
     troubles: BTreeMap<(Talk, &'static str), HashSet<FlowKey>>,
     /// When the interval began (`CLOCK_MONOTONIC`, ns), and how things were then.
@@ -44,11 +43,10 @@ struct Amount {
     growth: Totals,
 }
 
-impl TableSink {
-    /// Prints to `writer`; the first interval begins `now`.
-    pub fn new(writer: Writer, now: &Moment) -> Self {
+impl Table {
+    /// The first interval begins `now`.
+    pub fn new(now: &Moment) -> Self {
         Self {
-            writer,
             talkers: HashMap::new(),
             troubles: BTreeMap::new(),
             since: (now.monotonic_ns, Overview::default()),
@@ -56,8 +54,8 @@ impl TableSink {
     }
 }
 
-impl Sink for TableSink {
-    fn flow(&mut self, report: &Report, endpoint: &Endpoint, now: &Moment) {
+impl Format for Table {
+    fn flow(&mut self, _: &mut Vec<u8>, report: &Report, endpoint: &Endpoint, now: &Moment) {
         let talk = Talk::of(&report.flow, endpoint);
         if let Some(trouble) = trouble(report, now) {
             let flows = self.troubles.entry((talk.clone(), trouble)).or_default();
@@ -70,7 +68,7 @@ impl Sink for TableSink {
         }
     }
 
-    fn interval(&mut self, overview: &Overview, now: &Moment) {
+    fn interval(&mut self, out: &mut Vec<u8>, overview: &Overview, now: &Moment) {
         let (since, before) = std::mem::replace(&mut self.since, (now.monotonic_ns, *overview));
         let seconds = now.monotonic_ns.saturating_sub(since) as f64 / 1e9;
         let mut text = header(overview, &before, seconds, now);
@@ -78,24 +76,11 @@ impl Sink for TableSink {
         talker_rows(&mut text, talkers, seconds);
         trouble_rows(&mut text, std::mem::take(&mut self.troubles));
         text.push('\n');
-        self.writer
-            .report(|portion| portion.extend(text.as_bytes()));
+        out.extend(text.as_bytes());
     }
 
-    fn be_patient(&mut self) {
-        self.writer.be_patient();
-    }
-
-    fn flush(&mut self) {
-        self.writer.flush();
-    }
-
-    fn lost(&self) -> u64 {
-        self.writer.lost()
-    }
-
-    fn finish(self: Box<Self>, summary: &Summary) -> WriterEnd {
-        self.writer.finish(closing(summary).into_bytes())
+    fn summary(&mut self, out: &mut Vec<u8>, summary: &Summary) {
+        out.extend(closing(summary).into_bytes());
     }
 }
 

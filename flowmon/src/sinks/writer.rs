@@ -69,11 +69,12 @@ impl Writer {
         (writer, early)
     }
 
-    /// Takes a report: `write` appends it to the portion. Whole or not at all: when the queue is full
+    /// Takes a report: `write` appends it to the portion, if there is anything to say. Whole or not at all: when the queue is full
     /// the portion is lost, and counted.
     pub fn report(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        let before = self.portion.len();
         write(&mut self.portion);
-        self.reports += 1;
+        self.reports += u64::from(self.portion.len() > before);
         if self.portion.len() >= PORTION {
             self.flush();
         }
