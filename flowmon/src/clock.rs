@@ -1,7 +1,5 @@
 //! The only place that asks what time it is. Everywhere else time is an argument.
 
-use std::sync::atomic::{AtomicI64, Ordering};
-
 use jiff::{SignedDuration, Timestamp};
 use nix::time::{ClockId, clock_gettime};
 
@@ -14,32 +12,53 @@ pub struct Moment {
     pub wall: Timestamp,
 }
 
-/// The wall clock less the kernel's clock, in ns. Kept, because the two cannot be read at once: a
-/// flow's `first_seen` must be the same in each of its records. Slewing moves both clocks alike.
-static OFFSET: AtomicI64 = AtomicI64::new(0);
+/// Tells the time on both clocks. They cannot be read at once, so the difference between them is
+/// kept: a flow's `first_seen` must be the same in each of its records. Slewing moves both alike.
+#[derive(Debug)]
+pub struct Clock {
+    /// The wall clock less the kernel's, in ns.
+    offset: i64,
+}
 
-/// A difference in the offset that is no delay between two readings: the wall clock was set, or
-/// the machine was suspended.
+/// A change of the difference that is no delay between two readings: the wall clock was set, or the
+/// machine was suspended.
 const STEP_NS: u64 = 100_000_000;
 
-impl Moment {
-    /// Now.
-    pub fn now() -> Self {
-        let monotonic_ns = monotonic_ns();
-        let wall_ns = Timestamp::now().as_nanosecond();
-        let read = i64::try_from(wall_ns - i128::from(monotonic_ns)).unwrap_or(0);
-        let mut offset = OFFSET.load(Ordering::Relaxed);
-        if read.abs_diff(offset) > STEP_NS {
-            offset = read;
-            OFFSET.store(offset, Ordering::Relaxed);
-        }
-        let wall = Timestamp::from_nanosecond(i128::from(monotonic_ns) + i128::from(offset));
+impl Clock {
+    /// Reads the difference.
+    pub fn new() -> Self {
         Self {
+            offset: offset(monotonic_ns()),
+        }
+    }
+
+    /// Now.
+    pub fn now(&mut self) -> Moment {
+        let monotonic_ns = monotonic_ns();
+        let read = offset(monotonic_ns);
+        if read.abs_diff(self.offset) > STEP_NS {
+            self.offset = read;
+        }
+        let wall = Timestamp::from_nanosecond(i128::from(monotonic_ns) + i128::from(self.offset));
+        Moment {
             monotonic_ns,
             wall: wall.unwrap_or_default(),
         }
     }
+}
 
+impl Default for Clock {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+fn offset(monotonic_ns: u64) -> i64 {
+    let wall_ns = Timestamp::now().as_nanosecond();
+    i64::try_from(wall_ns - i128::from(monotonic_ns)).unwrap_or(0)
+}
+
+impl Moment {
     /// When another moment of the kernel's clock was. Steps of the wall clock and suspension since
     /// then are not accounted for.
     pub fn wall_at(&self, monotonic_ns: u64) -> Timestamp {
@@ -64,15 +83,16 @@ mod tests {
 
     #[test]
     fn a_moment_is_the_same_whenever_it_is_asked_for() {
-        let then = Moment::now();
+        let mut clock = Clock::new();
+        let then = clock.now();
         for _ in 0..1000 {
-            assert_eq!(Moment::now().wall_at(then.monotonic_ns), then.wall);
+            assert_eq!(clock.now().wall_at(then.monotonic_ns), then.wall);
         }
     }
 
     #[test]
     fn the_wall_clock_is_right() {
-        let off = Timestamp::now().duration_since(Moment::now().wall);
+        let off = Timestamp::now().duration_since(Clock::new().now().wall);
         assert!(
             off.unsigned_abs() < std::time::Duration::from_secs(1),
             "{off}"

@@ -14,7 +14,7 @@ use tokio::{
 };
 
 use crate::{
-    clock::Moment,
+    clock::{Clock, Moment},
     flow::FlowTable,
     kernel::{self, Datapath, Diagnostics, Events},
     model::{Report, Summary},
@@ -77,6 +77,7 @@ struct Pipeline {
     table: FlowTable,
     balance: Balance,
     sink: Sink,
+    clock: Clock,
     max_flows: usize,
     /// Flows announced since the last drain.
     opened: usize,
@@ -98,6 +99,7 @@ impl Pipeline {
             table: FlowTable::with_capacity(settings.max_flows as usize * 3 / 2),
             balance: Balance::default(),
             sink,
+            clock: Clock::new(),
             max_flows: settings.max_flows as usize,
             opened: 0,
             lost_before: 0,
@@ -160,7 +162,8 @@ impl Pipeline {
                 self.part(ifindex)?;
             }
         }
-        self.attachments.attach_missing(&mut self.datapath)?;
+        self.attachments
+            .attach_missing(&mut self.datapath, &mut self.clock)?;
         Ok(())
     }
 
@@ -179,7 +182,7 @@ impl Pipeline {
                 sink,
                 ..
             } = self;
-            let now = Moment::now();
+            let now = self.clock.now();
             table.report_announced(&mut |report| tell(sink, attachments, &report, &now));
         }
         Ok(())
@@ -199,7 +202,7 @@ impl Pipeline {
             sink,
             ..
         } = self;
-        let now = Moment::now();
+        let now = self.clock.now();
         events.take(most, |event| {
             table.announce(&event, &mut |report| {
                 tell(sink, attachments, &report, &now);
@@ -209,7 +212,7 @@ impl Pipeline {
 
     /// Reads all counters. Events first: the table relies on it.
     fn drain(&mut self) -> Result<(), Error> {
-        let began = Moment::now();
+        let began = self.clock.now();
         self.take_events(Events::ALL);
         self.opened = 0;
         self.lost_before = self.datapath.counter(Counter::EventsLost)?;
@@ -220,7 +223,7 @@ impl Pipeline {
             sink,
             ..
         } = self;
-        let now = Moment::now();
+        let now = self.clock.now();
         let mut report = |report: Report| tell(sink, attachments, &report, &now);
         table.begin_drain(began.monotonic_ns);
         datapath.drain(|flow| table.update(flow, &mut report))?;
@@ -243,7 +246,7 @@ impl Pipeline {
             balance,
             ..
         } = self;
-        let now = Moment::now();
+        let now = self.clock.now();
         let totals = datapath.totals(ifindex)?;
         let (flows, attributed) = table.end_interface(ifindex, &mut |report| {
             tell(sink, attachments, &report, &now);
@@ -274,7 +277,7 @@ impl Pipeline {
             self.table.len(),
             lost.values().sum(),
         );
-        self.sink.interval(&overview, &Moment::now());
+        self.sink.interval(&overview, &self.clock.now());
         Ok(())
     }
 

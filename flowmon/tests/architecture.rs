@@ -26,7 +26,7 @@ const WORDS: [Words; 5] = [
     // Everywhere else time is an argument.
     Words {
         words: &[
-            "Moment::now",
+            "Clock::new",
             "Instant::now",
             "Timestamp::now",
             "SystemTime",

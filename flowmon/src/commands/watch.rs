@@ -6,7 +6,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{Exit, Failure, runtime};
 use crate::{
-    clock::Moment,
+    clock::Clock,
     pipeline,
     settings::{Output, Watch},
     sinks::{Json, Sink, Table, Writer},
@@ -27,7 +27,7 @@ pub(super) async fn watch(settings: &Watch) -> Result<(), Failure> {
     let (writer, output_ended) = Writer::new(stdout);
     let sink = match settings.output {
         Output::Json => Sink::new(Json::new(node_name()), writer),
-        Output::Table => Sink::new(Table::new(&Moment::now()), writer),
+        Output::Table => Sink::new(Table::new(&Clock::new().now()), writer),
     };
     pipeline::watch(settings, sink, output_ended, stop.asked()).await?;
     Ok(())

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
-    clock::Moment,
+    clock::Clock,
     kernel::{self, Datapath, Hook},
     model::{Endpoint, EndpointKind, Interface, InterfaceCounters},
     netlink::LinkEvent,
@@ -91,7 +91,11 @@ impl Attachments {
 
     /// Attaches to what is to be watched. One interface that can't be must not keep the others
     /// from being watched: it is said, and counted as lost.
-    pub(super) fn attach_missing(&mut self, datapath: &mut Datapath) -> Result<(), Error> {
+    pub(super) fn attach_missing(
+        &mut self,
+        datapath: &mut Datapath,
+        clock: &mut Clock,
+    ) -> Result<(), Error> {
         for ifindex in self.wanted() {
             if self.attached.contains_key(&ifindex) || self.failed.contains(&ifindex) {
                 continue;
@@ -99,7 +103,7 @@ impl Attachments {
             let Some(interface) = self.interfaces.get(&ifindex) else {
                 continue;
             };
-            match datapath.attach(interface, self.hook, settled_at(interface)) {
+            match datapath.attach(interface, self.hook, settled_at(interface, clock)) {
                 Ok(hook) => {
                     tracing::debug!(interface = ?interface.name, hook = hook.label(), "attached");
                     self.attached.insert(ifindex, endpoint(interface));
@@ -182,10 +186,10 @@ fn endpoint(interface: &Interface) -> Endpoint {
 }
 
 /// An interface without a past has nothing to settle.
-fn settled_at(interface: &Interface) -> u64 {
+fn settled_at(interface: &Interface, clock: &mut Clock) -> u64 {
     if interface.counters == InterfaceCounters::default() {
         0
     } else {
-        Moment::now().monotonic_ns + SETTLING_NS
+        clock.now().monotonic_ns + SETTLING_NS
     }
 }
