@@ -9,6 +9,7 @@ use crate::{
     netlink::LinkEvent,
     selection::{self, Pattern},
     settings::Watch,
+    sinks::escaped,
 };
 
 use super::Error;
@@ -126,13 +127,14 @@ impl Attachments {
 
     /// Says on stderr what is watched: also the sign that it is.
     pub(super) fn announce(&self) {
-        let names: Vec<&str> = self
+        let names: Vec<_> = self
             .attached
             .values()
-            .map(|endpoint| endpoint.interface.as_str())
+            .map(|endpoint| escaped(&endpoint.interface))
             .collect();
         match names.as_slice() {
             [] => tracing::info!("watching; no interface matches yet"),
+            [name] => tracing::info!("watching {name}"),
             names => tracing::info!("watching {} interfaces: {}", names.len(), names.join(" ")),
         }
     }
