@@ -4,7 +4,7 @@ use core::hint::black_box;
 
 use aya_ebpf::programs::TcContext;
 use flowmon_common::{
-    Direction, DirectionStats, FlowStats, PacketSource as _, Parsed,
+    Direction, DirectionStats, FlowStats, Initiator, PacketSource as _, Parsed,
     latency::{Latencies, Side},
     probe::{self, Sample},
     tcp,
@@ -111,6 +111,15 @@ fn dns(ctx: &TcContext, entry: &mut FlowStats, seen: &Seen) {
     let is_answer = flags & 0x80 != 0;
     if is_answer {
         entry.dns_rcodes |= 1 << (rcode & 0xf);
+    }
+    // UDP has no opening, but a message tells whether it is a question.
+    if entry.initiator == Initiator::Unknown as u8 {
+        let asker = if is_answer {
+            seen.direction.reversed()
+        } else {
+            seen.direction
+        };
+        entry.initiator = Initiator::sender(asker) as u8;
     }
     let id = u16::from_be_bytes([id_high, id_low]).into();
     let slot = entry.slot;

@@ -73,19 +73,55 @@ impl Capture {
     ///
     /// When fewer packets came, or tcpdump missed some.
     pub fn stop(self, expected: &Totals) -> Totals {
+        let frames = self.stop_with_frames(expected);
+        let sum = |frames: &[Frame]| Traffic {
+            packets: frames.len() as u64,
+            bytes: frames.iter().map(|frame| u64::from(frame.length)).sum(),
+        };
         Totals {
+            tx: sum(&frames.tx),
+            rx: sum(&frames.rx),
+        }
+    }
+
+    /// As [`Self::stop`], with the frames themselves.
+    ///
+    /// # Panics
+    ///
+    /// As it does.
+    pub fn stop_with_frames(self, expected: &Totals) -> Frames {
+        Frames {
             tx: self.tx.stop(expected.tx.packets),
             rx: self.rx.stop(expected.rx.packets),
         }
     }
 }
 
+/// What was captured, in order.
+#[derive(Debug, Clone)]
+pub struct Frames {
+    /// From the pod.
+    pub tx: Vec<Frame>,
+    /// To the pod.
+    pub rx: Vec<Frame>,
+}
+
+/// A captured frame.
+#[derive(Debug, Clone)]
+pub struct Frame {
+    /// When the kernel saw it (`CLOCK_REALTIME`, ns).
+    pub time_ns: u64,
+    /// Its length on the wire.
+    pub length: u32,
+    /// Its first bytes: the headers.
+    pub headers: Vec<u8>,
+}
+
 #[derive(Debug)]
 struct Tcpdump {
     child: Child,
     stderr: BufReader<ChildStderr>,
-    /// The length of each frame on the wire.
-    frames: Receiver<u32>,
+    frames: Receiver<Frame>,
 }
 
 impl Tcpdump {
@@ -96,7 +132,8 @@ impl Tcpdump {
         command
             .args(["-i", interface, "-Q", direction, "-n"])
             .args(["-s", HEADERS, "-B", BUFFER_KIB])
-            .args(["--immediate-mode", "-U", "-w", "-"])
+            .args(["-U", "-w", "-"])
+            .arg("--time-stamp-precision=nano")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
@@ -107,7 +144,7 @@ impl Tcpdump {
             panic!("both are piped");
         };
         let (send, frames) = channel();
-        std::thread::spawn(move || send_lengths(BufReader::new(stdout), &send));
+        std::thread::spawn(move || send_frames(BufReader::new(stdout), &send));
         let mut stderr = BufReader::new(stderr);
         let mut said = String::new();
         while !said.contains("listening on") {
@@ -121,27 +158,22 @@ impl Tcpdump {
         }
     }
 
-    fn stop(mut self, packets: u64) -> Traffic {
-        let mut captured = Traffic::default();
-        let mut add = |length: u32| {
-            captured.packets += 1;
-            captured.bytes += u64::from(length);
-            captured.packets
-        };
+    fn stop(mut self, packets: u64) -> Vec<Frame> {
+        let mut captured = Vec::new();
         let deadline = Instant::now() + PATIENCE;
-        let mut written = 0;
-        while written < packets {
+        while (captured.len() as u64) < packets {
             let left = deadline.saturating_duration_since(Instant::now());
             match self.frames.recv_timeout(left) {
-                Ok(length) => written = add(length),
-                Err(error) => panic!("tcpdump has {written} packets of {packets}: {error}"),
+                Ok(frame) => captured.push(frame),
+                Err(error) => {
+                    let written = captured.len();
+                    panic!("tcpdump has {written} packets of {packets}: {error}")
+                }
             }
         }
         let pid = Pid::from_raw(i32::try_from(self.child.id()).unwrap_or(i32::MAX));
         assert_eq!(kill(pid, Signal::SIGTERM), Ok(()), "stopping tcpdump");
-        for length in &self.frames {
-            add(length);
-        }
+        captured.extend(&self.frames);
         let mut said = String::new();
         let read = self.stderr.read_to_string(&mut said);
         assert!(
@@ -161,22 +193,37 @@ impl Drop for Tcpdump {
 }
 
 /// Reads a capture file as it is written (`pcap-savefile(5)`), to its end.
-fn send_lengths(mut file: impl Read, lengths: &Sender<u32>) {
+fn send_frames(mut file: impl Read, frames: &Sender<Frame>) {
     let mut header = [0; 24];
     if file.read_exact(&mut header).is_err() {
         return;
     }
-    // Seconds, fraction, bytes that follow, bytes the frame had; as this machine stores numbers.
     let mut record = [0; 16];
     while file.read_exact(&mut record).is_ok() {
-        let [.., c0, c1, c2, c3, l0, l1, l2, l3] = record;
-        let captured = u32::from_ne_bytes([c0, c1, c2, c3]);
-        let skipped = std::io::copy(
-            &mut file.by_ref().take(captured.into()),
-            &mut std::io::sink(),
-        );
-        let whole = skipped.is_ok_and(|skipped| skipped == u64::from(captured));
-        if !whole || lengths.send(u32::from_ne_bytes([l0, l1, l2, l3])).is_err() {
+        // As this machine stores numbers.
+        let number = |at: usize| {
+            let bytes = record.iter().skip(at).take(4);
+            let mut number = [0; 4];
+            number
+                .iter_mut()
+                .zip(bytes)
+                .for_each(|(to, from)| *to = *from);
+            u32::from_ne_bytes(number)
+        };
+        let (seconds, nanoseconds, captured, length) =
+            (number(0), number(4), number(8), number(12));
+        let mut headers = Vec::new();
+        let read = file
+            .by_ref()
+            .take(captured.into())
+            .read_to_end(&mut headers);
+        let whole = read.is_ok_and(|read| read as u64 == u64::from(captured));
+        let frame = Frame {
+            time_ns: u64::from(seconds) * 1_000_000_000 + u64::from(nanoseconds),
+            length,
+            headers,
+        };
+        if !whole || frames.send(frame).is_err() {
             return;
         }
     }

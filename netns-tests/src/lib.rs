@@ -7,12 +7,16 @@
 
 mod capture;
 mod command;
+mod forwarder;
 mod root;
 mod said;
+mod segment;
 mod watch;
 
-pub use capture::{Capture, interface_counters};
+pub use capture::{Capture, Frame, Frames, interface_counters};
 pub use command::{Finished, command, finish, flowmon, tool};
+pub use forwarder::{Forwarder, Heading};
 pub use root::require_root;
 pub use said::{Said, counted};
+pub use segment::Segment;
 pub use watch::{Ended, Watch, flowmon_binary};
