@@ -77,7 +77,10 @@ fn names_bridges_globs_and_all_add_up() -> TestResult {
     for (args, expected) in expectations {
         let mut watch = Watch::spawn(lab.node(), args);
         let line = watch.wait_for_stderr("watching");
-        let (_, names) = line.split_once("interfaces: ").ok_or("no names")?;
+        let (_, names) = line.split_once("watching ").ok_or("no names")?;
+        let names = names
+            .split_once("interfaces: ")
+            .map_or(names, |(_, names)| names);
         let names: BTreeSet<&str> = names.split(' ').collect();
         assert_eq!(names, expected.iter().copied().collect(), "{args:?}");
         let ended = watch.stop();
