@@ -6,9 +6,12 @@ use std::{
     net::IpAddr,
 };
 
-use flowmon_common::{FlowKey, Totals};
+use flowmon_common::{FlowKey, Totals, probe::UNIT_NS};
 
-use super::{Format, Overview, escaped, units::human};
+use super::{
+    Format, Overview, escaped,
+    units::{duration, human},
+};
 use crate::{
     clock::Moment,
     model::{Direction, Endpoint, Flow, FlowEvent, Protocol, Report, Summary, TcpState},
@@ -41,6 +44,8 @@ struct Talk {
 struct Amount {
     flows: HashSet<FlowKey>,
     growth: Totals,
+    /// Of the flows' latest round trips over the network: their sum, and how many.
+    round_trips: (u64, u64),
 }
 
 impl Table {
@@ -65,6 +70,11 @@ impl Format for Table {
             let amount = self.talkers.entry(talk).or_default();
             amount.flows.insert(report.flow.key);
             amount.growth += report.growth;
+            let sent = &report.flow.stats.tx;
+            if sent.rtt_samples > 0 {
+                amount.round_trips.0 += u64::from(sent.rtt_last);
+                amount.round_trips.1 += 1;
+            }
         }
     }
 
@@ -168,6 +178,7 @@ fn talker_rows(text: &mut String, talkers: HashMap<Talk, Amount>, seconds: f64) 
             "FLOWS",
             "SENT/s",
             "RECV/s",
+            "RTT",
         ],
     );
     for (talk, amount) in rows.iter().take(TALKERS) {
@@ -182,6 +193,7 @@ fn talker_rows(text: &mut String, talkers: HashMap<Talk, Amount>, seconds: f64) 
                 &amount.flows.len().to_string(),
                 &rate(amount.growth.tx.bytes, seconds),
                 &rate(amount.growth.rx.bytes, seconds),
+                &round_trip(amount.round_trips),
             ],
         );
     }
@@ -230,15 +242,33 @@ fn peer(address: Option<IpAddr>) -> String {
 /// One line of at most 80 columns. What is too wide keeps its end, which tells addresses apart.
 fn row(
     text: &mut String,
-    [interface, dir, protocol, peer, port, flows, sent, received]: [&str; 8],
+    [
+        interface,
+        dir,
+        protocol,
+        peer,
+        port,
+        flows,
+        sent,
+        received,
+        rtt,
+    ]: [&str; 9],
 ) {
     let _infallible = writeln!(
         text,
-        "{:<15} {dir:<3} {:<6} {:<25} {port:>5} {flows:>5} {sent:>7} {received:>7}",
-        fitted(interface, 15),
+        "{:<12} {dir:<3} {:<6} {:<21} {port:>5} {flows:>5} {sent:>7} {received:>7} {rtt:>6}",
+        fitted(interface, 12),
         fitted(protocol, 6),
-        fitted(peer, 25),
+        fitted(peer, 21),
     );
+}
+
+/// The mean, for people; nothing when none was measured.
+fn round_trip((sum, count): (u64, u64)) -> String {
+    if count == 0 {
+        return String::new();
+    }
+    duration((sum * UNIT_NS) as f64 / count as f64 / 1e9)
 }
 
 fn fitted(text: &str, width: usize) -> String {

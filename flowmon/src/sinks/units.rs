@@ -18,9 +18,39 @@ pub(super) fn human(number: f64) -> String {
     }
 }
 
+/// A time in at most six characters: `24us`, `1.2ms`, `340ms`, `2.5s`.
+pub(super) fn duration(seconds: f64) -> String {
+    let micros = seconds.max(0.0) * 1e6;
+    if micros < 999.5 {
+        format!("{micros:.0}us")
+    } else if micros < 99_950.0 {
+        format!("{:.1}ms", micros / 1e3)
+    } else if micros < 999_500.0 {
+        format!("{:.0}ms", micros / 1e3)
+    } else {
+        format!("{:.1}s", (micros / 1e6).min(999.9))
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::human;
+    use super::{duration, human};
+
+    #[test]
+    fn times_fit_too() {
+        for (seconds, text) in [
+            (0.0, "0us"),
+            (24e-6, "24us"),
+            (0.000_999_6, "1.0ms"),
+            (0.0123, "12.3ms"),
+            (0.34, "340ms"),
+            (0.999_6, "1.0s"),
+            (999.0, "999.0s"),
+        ] {
+            assert_eq!(duration(seconds), text);
+            assert!(text.len() <= 6, "{text}");
+        }
+    }
 
     #[test]
     fn fits_and_reads_well() {
