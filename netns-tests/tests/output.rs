@@ -169,17 +169,28 @@ fn number(text: &str) -> Result<f64, Box<dyn Error>> {
     Ok(digits.parse::<f64>()? * scale)
 }
 
-/// Bytes a second, both ways together, of each row of a snapshot.
-fn rates(snapshot: &str) -> Result<Vec<f64>, Box<dyn Error>> {
-    let rows = snapshot
+/// The rows of a snapshot.
+fn rows(snapshot: &str) -> impl Iterator<Item = &str> {
+    let lines = snapshot
         .lines()
         .skip_while(|line| !line.starts_with("INTERFACE"));
-    let rows = rows.skip(1).take_while(|line| line.starts_with("veth"));
-    rows.map(|row| {
-        let words: Vec<&str> = row.split_whitespace().rev().take(2).collect();
-        words.into_iter().map(number).sum()
-    })
-    .collect()
+    lines
+        .skip(1)
+        .take_while(|line| !line.starts_with('!') && !line.starts_with("… and"))
+}
+
+/// Bytes a second, both ways together, of each row of a snapshot.
+fn rates(snapshot: &str) -> Result<Vec<f64>, Box<dyn Error>> {
+    const SENT: usize = 58;
+    const RECEIVED: usize = 66;
+    const WIDTH: usize = 7;
+    let column = |row: &str, from| row.chars().skip(from).take(WIDTH).collect::<String>();
+    rows(snapshot)
+        .map(|row| {
+            let [sent, received] = [SENT, RECEIVED].map(|from| column(row, from));
+            Ok(number(sent.trim())? + number(received.trim())?)
+        })
+        .collect()
 }
 
 #[test]
@@ -241,7 +252,7 @@ fn a_table_fits_and_begins_with_whoever_talks_most() -> TestResult {
             _ => true,
         });
         assert!(descending, "{snapshot}");
-        let first = snapshot.lines().find(|line| line.starts_with("veth"));
+        let first = rows(snapshot).next();
         widest_first |= first.is_some_and(|row| row.contains("  443 "));
     }
     assert!(widest_first, "{said}");
