@@ -184,12 +184,11 @@ impl Lab {
 
     /// Removes a pod and its port.
     pub fn remove_pod(&self, pod: Pod) -> Result<(), Error> {
-        let Pod {
-            namespace, ifindex, ..
-        } = pod;
-        drop(namespace);
-        self.node
-            .block_on(async || Ok(Configure::open()?.delete(ifindex).await?))?
+        // The namespace would take the port along, but some time after it went.
+        let delete = async || Ok(Configure::open()?.delete(pod.ifindex).await?);
+        let deleted = self.node.block_on(delete)?;
+        drop(pod);
+        deleted
     }
 
     async fn plug_in(
