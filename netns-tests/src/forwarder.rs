@@ -164,6 +164,7 @@ fn take(
 
 fn release(due: &Receiver<Due>, to: &Socket) {
     for (due, frame) in due {
+        // Not waiting for anything: this is the delay of the wire.
         thread::sleep(due.saturating_duration_since(Instant::now()));
         // A frame that can't be written is lost, as the test will notice.
         let _sent = to.send(&frame);
