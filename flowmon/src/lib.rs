@@ -9,6 +9,7 @@ pub mod lab;
 pub mod model;
 pub mod netlink;
 pub mod pipeline;
+pub mod policy;
 pub mod selection;
 pub mod settings;
 pub mod sinks;

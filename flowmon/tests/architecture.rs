@@ -50,13 +50,14 @@ const WORDS: [Words; 5] = [
 ];
 
 /// What each room may know of the others; those that compose know all.
-const ROOMS: [(&str, &[&str]); 12] = [
+const ROOMS: [(&str, &[&str]); 13] = [
     ("model", &[]),
     ("clock", &[]),
     ("kernel", &["model"]),
     ("netlink", &["model"]),
     ("selection", &["model"]),
     ("flow", &["model"]),
+    ("policy", &["model"]),
     ("sinks", &["model", "clock"]),
     ("lab", &["netlink"]),
     ("settings", &["kernel", "selection"]),

@@ -1,0 +1,17 @@
+//! The judgement: declared policies and who exists in, verdicts with their reasons out.
+//!
+//! Pure: no IO, no clock. Documents become a [`PolicySet`], what `kubectl` prints of the cluster an
+//! [`Inventory`]; both are compiled into a ruleset that answers for one connection at a time.
+#![forbid(unsafe_code)]
+
+pub mod inventory;
+pub mod labels;
+pub mod model;
+pub mod place;
+pub mod verdict;
+
+pub use inventory::Inventory;
+pub use labels::{Labels, Selector};
+pub use model::{Policy, PolicySet};
+pub use place::{Place, Problem, Severity};
+pub use verdict::{Connection, Outcome, Reason, Verdict, Verdicts};

@@ -1,0 +1,61 @@
+//! Labels and what selects by them (Kubernetes `LabelSelector`).
+
+use std::{collections::BTreeMap, sync::Arc};
+
+/// Labels of a pod, namespace or node.
+pub type Labels = BTreeMap<Arc<str>, Arc<str>>;
+
+/// A label selector: all of its requirements must hold; none at all selects everything.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Selector {
+    /// `matchLabels` and `matchExpressions` alike, in the order of the document.
+    pub requirements: Vec<Requirement>,
+}
+
+/// One requirement on one label.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Requirement {
+    /// The label's key.
+    pub key: Arc<str>,
+    /// What of it.
+    pub operator: Operator,
+}
+
+/// `LabelSelectorOperator`, with its values.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Operator {
+    /// Present, with one of these values.
+    In(Vec<Arc<str>>),
+    /// Absent, or with none of these values.
+    NotIn(Vec<Arc<str>>),
+    /// Present.
+    Exists,
+    /// Absent.
+    DoesNotExist,
+}
+
+impl Selector {
+    /// Does it select something with these labels?
+    pub fn matches(&self, labels: &Labels) -> bool {
+        self.requirements
+            .iter()
+            .all(|requirement| requirement.holds(labels))
+    }
+
+    /// Does it select everything?
+    pub const fn is_everything(&self) -> bool {
+        self.requirements.is_empty()
+    }
+}
+
+impl Requirement {
+    fn holds(&self, labels: &Labels) -> bool {
+        let value = labels.get(&self.key);
+        match &self.operator {
+            Operator::In(values) => value.is_some_and(|value| values.contains(value)),
+            Operator::NotIn(values) => value.is_none_or(|value| !values.contains(value)),
+            Operator::Exists => value.is_some(),
+            Operator::DoesNotExist => value.is_none(),
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! What can be said of a connection, and why.
+
+use std::{net::IpAddr, sync::Arc};
+
+use super::{inventory::PodId, model::PolicyId};
+
+/// A connection, as the initiator opened it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Connection {
+    /// Who opened it.
+    pub initiator: End,
+    /// Who was to answer.
+    pub responder: End,
+    /// IP protocol number.
+    pub protocol: u8,
+    /// The responder's port; none where the protocol has none, or where it is not known.
+    pub port: Option<u16>,
+}
+
+/// One end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct End {
+    /// Its address.
+    pub address: IpAddr,
+    /// The pod behind it, where that is known better than by the address (the record names it, or
+    /// flowmon saw the flow at the pod's own interface). Otherwise the address is looked up.
+    pub pod: Option<PodId>,
+}
+
+/// What a verdict comes to.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome {
+    /// Policies let it pass.
+    Allowed,
+    /// Policies forbid it.
+    Denied,
+    /// It can't be said, for the reason given.
+    Undecided,
+}
+
+/// Both sides' word on a connection. It is allowed if neither side denies it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verdicts {
+    /// The initiator's policies on what it sends; `None` when it is no pod that policies bind.
+    pub egress: Option<Verdict>,
+    /// The responder's policies on what it receives, alike.
+    pub ingress: Option<Verdict>,
+}
+
+/// One side's word.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verdict {
+    /// What it comes to.
+    pub outcome: Outcome,
+    /// Why.
+    pub reason: Reason,
+    /// The policy that decided, where one did; of several that isolate the pod, the first.
+    pub policy: Option<PolicyId>,
+    /// The rule of it, as `egress[0]`, with the peer that matched as `egress[0].to[1]`.
+    pub rule: Option<Arc<str>>,
+}
+
+/// Why a verdict is what it is. Labels are promises to users (`verdict.reason` of a flow record).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Reason {
+    /// A rule matched.
+    RuleMatched,
+    /// Policies isolate the pod, and no rule of theirs matched.
+    NoRuleMatched,
+    /// No policy isolates the pod in this direction.
+    NotIsolated,
+    /// There is no policy at all.
+    NoPolicies,
+    /// A pod always reaches itself.
+    Itself,
+    /// A node always reaches its own pods.
+    OwnNode,
+}
+
+impl Reason {
+    /// Its name in records and metrics.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::RuleMatched => "rule-matched",
+            Self::NoRuleMatched => "no-rule-matched",
+            Self::NotIsolated => "not-isolated",
+            Self::NoPolicies => "no-policies",
+            Self::Itself => "itself",
+            Self::OwnNode => "own-node",
+        }
+    }
+}
