@@ -2,12 +2,16 @@
 
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
+use ipnetwork::IpNetwork;
+
 use super::{Labels, model::PortProtocol};
 
 /// Everything that has an address or a label.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Inventory {
-    /// Labels of each namespace, `kubernetes.io/metadata.name` always among them.
+    /// Labels of each namespace, `kubernetes.io/metadata.name` always among them. Of one that is
+    /// missing here, though pods are in it, only the name is known: what asks for other labels of
+    /// it is undecided.
     pub namespaces: BTreeMap<Arc<str>, Labels>,
     /// By namespace and name.
     pub pods: BTreeMap<PodId, Pod>,
@@ -66,6 +70,9 @@ pub struct Node {
     pub labels: Labels,
     /// Its addresses, internal and external.
     pub addresses: Vec<IpAddr>,
+    /// Where its pods get their addresses (`spec.podCIDRs`): an address of these that no pod of the
+    /// inventory has is not taken for one outside the cluster.
+    pub pod_networks: Vec<IpNetwork>,
 }
 
 /// A service.

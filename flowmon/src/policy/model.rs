@@ -104,7 +104,7 @@ pub struct Subject {
 }
 
 /// Which namespaces.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Namespaces {
     /// The one of this name: the policy's own.
     Named(Arc<str>),

@@ -57,7 +57,8 @@ pub struct Verdict {
     pub outcome: Outcome,
     /// Why.
     pub reason: Reason,
-    /// The policy that decided, where one did; of several that isolate the pod, the first.
+    /// The policy that decided, or left it undecided, where one did; of several that isolate the
+    /// pod, the first.
     pub policy: Option<PolicyId>,
     /// The rule of it, as `egress[0]`, with the peer that matched as `egress[0].to[1]`.
     pub rule: Option<Arc<str>>,
@@ -77,8 +78,34 @@ pub enum Reason {
     NoPolicies,
     /// A pod always reaches itself.
     Itself,
-    /// A node always reaches its own pods.
+    /// A node always reaches its own pods; that they always reach it is a setting.
     OwnNode,
+    /// The pod is isolated, and what that means for other protocols than TCP, UDP and SCTP is not
+    /// defined.
+    UndefinedProtocol,
+    /// It went to a service, and which pods would have got it is not known; or a rule goes by
+    /// addresses, and would judge the service's otherwise than the pod's.
+    ServiceAddress,
+    /// It went to a service, and not all who answer for it get the same verdict.
+    BackendsDiffer,
+    /// Policies of the same priority say different things.
+    EqualPriorities,
+    /// A rule goes by domain names, and which addresses these have is not known.
+    DomainNames,
+    /// A rule names ports, and the responder's is not known.
+    UnknownPort,
+    /// The pod is not in the inventory.
+    UnknownPod,
+    /// Other labels than the name of the pod's namespace are not in the inventory.
+    UnknownNamespace,
+    /// It depends on a node that is not in the inventory.
+    UnknownNode,
+    /// More than one pod has the address.
+    AmbiguousAddress,
+    /// Who opened it is not known: said by who asks, as a [`Connection`] has an initiator.
+    UnknownDirection,
+    /// Which pod it was seen at is not known: said by who asks.
+    UnknownEndpoint,
 }
 
 impl Reason {
@@ -91,6 +118,18 @@ impl Reason {
             Self::NoPolicies => "no-policies",
             Self::Itself => "itself",
             Self::OwnNode => "own-node",
+            Self::UndefinedProtocol => "undefined-protocol",
+            Self::ServiceAddress => "service-address",
+            Self::BackendsDiffer => "backends-differ",
+            Self::EqualPriorities => "equal-priorities",
+            Self::DomainNames => "domain-names",
+            Self::UnknownPort => "unknown-port",
+            Self::UnknownPod => "unknown-pod",
+            Self::UnknownNamespace => "unknown-namespace",
+            Self::UnknownNode => "unknown-node",
+            Self::AmbiguousAddress => "ambiguous-address",
+            Self::UnknownDirection => "unknown-direction",
+            Self::UnknownEndpoint => "unknown-endpoint",
         }
     }
 }
