@@ -2,6 +2,9 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+/// The label that every namespace has: its name.
+pub const NAME_LABEL: &str = "kubernetes.io/metadata.name";
+
 /// Labels of a pod, namespace or node.
 pub type Labels = BTreeMap<Arc<str>, Arc<str>>;
 
@@ -49,7 +52,8 @@ impl Selector {
 }
 
 impl Requirement {
-    fn holds(&self, labels: &Labels) -> bool {
+    /// Does it hold for these labels?
+    pub fn holds(&self, labels: &Labels) -> bool {
         let value = labels.get(&self.key);
         match &self.operator {
             Operator::In(values) => value.is_some_and(|value| values.contains(value)),
