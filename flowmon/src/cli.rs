@@ -34,6 +34,8 @@ pub enum Command {
         #[arg(long, value_enum, default_value = "table", env = "FLOWMON_OUTPUT")]
         output: ListOutput,
     },
+    /// Remove what killed flowmons left attached (`watch` does it, too, when it starts).
+    Cleanup,
     /// Find out by trying what this kernel and these privileges allow.
     Doctor,
     /// Watch a throw-away bridge cni0 with containers-as-namespaces and traffic between them.

@@ -1,5 +1,6 @@
 //! One file per command: from settings to exit code.
 
+mod cleanup;
 mod demo;
 mod doctor;
 mod interfaces;
@@ -69,6 +70,7 @@ pub fn run(cli: Cli) -> ExitCode {
     let result = match cli.command {
         Command::Watch(args) => watch::run(&args.settings()),
         Command::Interfaces { output } => interfaces::run(output),
+        Command::Cleanup => cleanup::run(),
         Command::Doctor => doctor::run(),
         Command::Demo(args) => demo::run(args),
     };

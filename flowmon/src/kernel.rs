@@ -5,6 +5,7 @@
 mod attach;
 mod batch;
 mod capability;
+mod clsact;
 mod diagnose;
 mod error;
 mod events;
@@ -14,7 +15,7 @@ mod tcx;
 mod test_run;
 mod ticks;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use aya::Ebpf;
 use flowmon_common::{Clocks, Counter, FlowKey, Totals};
@@ -28,6 +29,7 @@ pub use test_run::{Frame, Outcome};
 
 use crate::model::{Flow, Interface};
 use attach::Attachment;
+use clsact::Owner;
 use maps::Maps;
 use ticks::Ticks;
 
@@ -37,6 +39,8 @@ pub struct Datapath {
     maps: Maps,
     attached: BTreeMap<u32, Attachment>,
     ticks: Ticks,
+    /// Of the clsact filters, if there are any.
+    owner: Option<Arc<Owner>>,
 }
 
 impl Datapath {
@@ -50,6 +54,7 @@ impl Datapath {
             ebpf,
             maps,
             attached: BTreeMap::new(),
+            owner: None,
         })
     }
 
@@ -74,7 +79,7 @@ impl Datapath {
         settled_ns: u64,
     ) -> Result<Hook, Error> {
         self.maps.register(interface.ifindex, settled_ns)?;
-        match attach::attach(&mut self.ebpf, interface, hook) {
+        match attach::attach(&mut self.ebpf, &mut self.owner, interface, hook) {
             Ok(attachment) => {
                 let hook = attachment.hook();
                 self.attached.insert(interface.ifindex, attachment);
@@ -147,6 +152,16 @@ impl Datapath {
     pub fn run(&mut self, program: &str, frame: &Frame<'_>) -> Result<Outcome, Error> {
         test_run::run(&mut self.ebpf, program, frame)
     }
+}
+
+/// Removes the filters that flowmons left which were killed, in the network namespace of the calling
+/// thread, and their qdiscs where nobody else uses them. Those of live flowmons, and of others, stay.
+/// Returns the interface of each filter that was removed.
+pub fn remove_leftovers() -> Result<Vec<u32>, Error> {
+    clsact::remove_leftovers().map_err(|error| Error::System {
+        call: "looking for filters of a killed flowmon",
+        error,
+    })
 }
 
 fn read_clocks(ebpf: &mut Ebpf, maps: &Maps) -> Result<Clocks, Error> {

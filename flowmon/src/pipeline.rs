@@ -89,6 +89,7 @@ impl Pipeline {
     async fn start(settings: &Watch, sink: Sink) -> Result<Self, Error> {
         let (interfaces, links) = LinkWatch::open().await?;
         let attachments = Attachments::new(settings, interfaces)?;
+        attachments.clean_up();
         let mut datapath = Datapath::load(settings.max_flows)?;
         let mut pipeline = Self {
             links,

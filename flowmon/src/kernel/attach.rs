@@ -1,17 +1,21 @@
 //! Where the programs run: tcx where the kernel has it, clsact where it has not.
 
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::{
+    os::fd::{AsFd as _, BorrowedFd, OwnedFd},
+    sync::Arc,
+};
 
 use aya::{
     Ebpf,
-    programs::{
-        ProgramError, SchedClassifier, TcAttachType,
-        tc::{self, NlOptions, SchedClassifierLink, TcAttachOptions, TcError},
-    },
-    sys::SyscallError,
+    programs::{SchedClassifier, TcAttachType},
 };
+use nix::libc::{EACCES, EINVAL, ENODEV, ENXIO, EPERM};
 
-use super::{Error, object, tcx};
+use super::{
+    Error,
+    clsact::{Filters, Owner, Refusal},
+    object, tcx,
+};
 use crate::model::{Interface, LinkLayer};
 
 pub(super) const ETHERNET: [&str; 2] = ["flowmon_tx", "flowmon_rx"];
@@ -40,26 +44,25 @@ impl Hook {
 }
 
 /// Both directions of one interface. Dropping it detaches.
-pub(super) struct Attachment {
-    hook: Hook,
-    _links: [Link; 2],
-}
-
-/// What detaches when it is dropped.
-enum Link {
-    Tcx { _link: OwnedFd },
-    Clsact { _link: SchedClassifierLink },
+pub(super) enum Attachment {
+    Tcx { _links: [OwnedFd; 2] },
+    Clsact { _filters: Filters },
 }
 
 impl Attachment {
     pub(super) const fn hook(&self) -> Hook {
-        self.hook
+        match self {
+            Self::Tcx { .. } => Hook::Tcx,
+            Self::Clsact { .. } => Hook::Clsact,
+        }
     }
 }
 
-/// Attaches to `interface` by `hook`, or by the best one this kernel has.
+/// Attaches to `interface` by `hook`, or by the best one this kernel has. `owner` becomes the owner
+/// of this process's filters when the first one is made.
 pub(super) fn attach(
     ebpf: &mut Ebpf,
+    owner: &mut Option<Arc<Owner>>,
     interface: &Interface,
     hook: Option<Hook>,
 ) -> Result<Attachment, Error> {
@@ -74,89 +77,71 @@ pub(super) fn attach(
         }
     };
     // What an endpoint behind the interface sends comes in here; what this host sends goes out.
-    let [from_endpoint, to_endpoint] = if interface.leads_to_endpoint() {
-        [TcAttachType::Ingress, TcAttachType::Egress]
+    let [ingress, egress] = if interface.leads_to_endpoint() {
+        [tx, rx]
     } else {
-        [TcAttachType::Egress, TcAttachType::Ingress]
+        [rx, tx]
     };
-    let mut by = |hook| -> Result<Attachment, ProgramError> {
-        if hook == Hook::Clsact {
-            add_clsact(&interface.name)?;
-        }
-        let mut link = |name, kind| -> Result<Link, Error> {
-            Ok(link(object::program(ebpf, name)?, interface, kind, hook)?)
-        };
-        let links = (|| Ok([link(tx, from_endpoint)?, link(rx, to_endpoint)?]))();
-        match links {
-            Ok(links) => Ok(Attachment {
-                hook,
-                _links: links,
-            }),
-            Err(Error::Program(error)) => Err(error),
-            Err(_) => Err(ProgramError::NotLoaded),
-        }
-    };
+    for name in [ingress, egress] {
+        object::program(ebpf, name)?;
+    }
+    let programs = [(ingress, fd(ebpf, ingress)?), (egress, fd(ebpf, egress)?)];
     let result = match hook {
-        Some(hook) => by(hook),
-        None => match by(Hook::Tcx) {
-            Err(error) if errno(&error) == Some(nix::libc::EINVAL) => by(Hook::Clsact),
+        Some(Hook::Tcx) => tcx(programs, interface.ifindex),
+        Some(Hook::Clsact) => clsact(programs, owner, interface.ifindex),
+        None => match tcx(programs, interface.ifindex) {
+            Err(Refusal::Kernel(error)) if error.raw_os_error() == Some(EINVAL) => {
+                clsact(programs, owner, interface.ifindex)
+            }
             other => other,
         },
     };
-    result.map_err(|error| failure(interface, &error))
+    result.map_err(|refusal| failure(interface, refusal))
 }
+
+/// The ingress program, then the egress program, each with its name.
+type Programs<'a> = [(&'static str, BorrowedFd<'a>); 2];
 
 /// First of all, so that we also see what a program behind us accepts, drops or redirects.
-fn link(
-    program: &mut SchedClassifier,
-    interface: &Interface,
-    kind: TcAttachType,
-    hook: Hook,
-) -> Result<Link, ProgramError> {
-    if hook == Hook::Tcx {
-        let link = tcx::attach_first(program.fd()?.as_fd(), interface.ifindex, kind);
-        let call = "bpf_link_create";
-        let link = link.map_err(|io_error| SyscallError { call, io_error })?;
-        return Ok(Link::Tcx { _link: link });
-    }
-    let mut attach = |options| program.attach_with_options(&interface.name, kind, options);
-    let id = match attach(filter(FIRST)) {
-        // A classifier of another kind has that place: the kernel gives us one behind it.
-        Err(error) if errno(&error) == Some(nix::libc::EINVAL) => attach(filter(ANY))?,
-        other => other?,
-    };
-    let link = program.take_link(id)?;
-    Ok(Link::Clsact { _link: link })
-}
-
-/// Preferences of filters: the lowest is asked first, 0 leaves the choice to the kernel.
-const FIRST: u16 = 1;
-const ANY: u16 = 0;
-
-fn filter(priority: u16) -> TcAttachOptions {
-    TcAttachOptions::Netlink(NlOptions {
-        priority,
-        ..NlOptions::default()
+fn tcx([ingress, egress]: Programs<'_>, ifindex: u32) -> Result<Attachment, Refusal> {
+    Ok(Attachment::Tcx {
+        _links: [
+            tcx::attach_first(ingress.1, ifindex, TcAttachType::Ingress)?,
+            tcx::attach_first(egress.1, ifindex, TcAttachType::Egress)?,
+        ],
     })
 }
 
-/// Adds the clsact qdisc where there is none. One that is there stays as it is, whosever it is.
-fn add_clsact(interface: &str) -> Result<(), ProgramError> {
-    match tc::qdisc_add_clsact(interface) {
-        Ok(()) | Err(TcError::AlreadyAttached) => Ok(()),
-        // This is how aya 0.14 says so.
-        Err(TcError::NetlinkError(error)) if error.raw_os_error() == Some(nix::libc::EEXIST) => {
-            Ok(())
-        }
-        Err(error) => Err(error.into()),
-    }
+fn clsact(
+    [ingress, egress]: Programs<'_>,
+    owner: &mut Option<Arc<Owner>>,
+    ifindex: u32,
+) -> Result<Attachment, Refusal> {
+    let owner = match owner {
+        Some(owner) => owner,
+        None => owner.insert(Arc::new(Owner::new()?)),
+    };
+    Ok(Attachment::Clsact {
+        _filters: Filters::add(owner, ifindex, ingress, egress)?,
+    })
 }
 
-fn failure(interface: &Interface, error: &ProgramError) -> Error {
+fn fd<'a>(ebpf: &'a Ebpf, name: &'static str) -> Result<BorrowedFd<'a>, Error> {
+    let missing = || Error::Mismatch { name };
+    let program = ebpf.program(name).ok_or_else(missing)?;
+    let program: &SchedClassifier = program.try_into()?;
+    Ok(program.fd()?.as_fd())
+}
+
+fn failure(interface: &Interface, refusal: Refusal) -> Error {
     let interface = interface.name.clone();
-    match errno(error) {
-        Some(nix::libc::ENODEV | nix::libc::ENXIO) => Error::Gone { interface },
-        Some(nix::libc::EPERM | nix::libc::EACCES) => Error::NotPermitted {
+    let error = match refusal {
+        Refusal::IngressQdisc => return Error::IngressQdisc { interface },
+        Refusal::Kernel(error) => error,
+    };
+    match error.raw_os_error() {
+        Some(ENODEV | ENXIO) => Error::Gone { interface },
+        Some(EPERM | EACCES) => Error::NotPermitted {
             what: "attach to interfaces",
             missing: super::capability::missing().join(", "),
         },
@@ -164,18 +149,5 @@ fn failure(interface: &Interface, error: &ProgramError) -> Error {
             interface,
             reason: error.to_string(),
         },
-    }
-}
-
-/// The kernel's own error number. Asked for by type: a transparent error does not name the one it
-/// wraps as its source.
-fn errno(error: &ProgramError) -> Option<i32> {
-    match error {
-        ProgramError::SyscallError(error) => error.io_error.raw_os_error(),
-        ProgramError::TcError(TcError::IoError(error)) => error.raw_os_error(),
-        ProgramError::TcError(TcError::NetlinkError(error)) | ProgramError::NetlinkError(error) => {
-            error.raw_os_error()
-        }
-        _ => None,
     }
 }

@@ -36,6 +36,17 @@ pub enum Error {
         /// The kernel's words.
         reason: String,
     },
+    /// The interface has an ingress qdisc where clsact would be.
+    #[error(
+        "cannot attach to {interface} by clsact: it has an ingress qdisc, where nothing can be \
+         attached to what goes out. Replace it by a clsact qdisc, which takes the same filters \
+         (`tc qdisc del dev {interface} ingress`, `tc qdisc add dev {interface} clsact`), or \
+         attach by tcx (Linux 6.6)"
+    )]
+    IngressQdisc {
+        /// The interface's name.
+        interface: String,
+    },
     /// The interface went away while it was being attached to.
     #[error("{interface} is gone")]
     Gone {

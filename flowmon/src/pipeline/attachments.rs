@@ -48,6 +48,26 @@ impl Attachments {
         })
     }
 
+    /// Removes what flowmons left which were killed. Where that fails, watching goes on all the same:
+    /// such a filter counts for nobody and changes nothing.
+    pub(super) fn clean_up(&self) {
+        match kernel::remove_leftovers() {
+            Ok(removed) => {
+                for ifindex in removed {
+                    let name = self
+                        .interfaces
+                        .get(&ifindex)
+                        .map(|found| escaped(&found.name));
+                    tracing::info!(
+                        "removed a filter that a killed flowmon left on {}",
+                        name.unwrap_or_default()
+                    );
+                }
+            }
+            Err(error) => tracing::warn!("{error}"),
+        }
+    }
+
     /// Takes in what netlink said.
     pub(super) fn learn(&mut self, event: LinkEvent) {
         match event {
