@@ -8,10 +8,12 @@ pub mod inventory;
 pub mod labels;
 pub mod model;
 pub mod place;
+pub mod ruleset;
 pub mod verdict;
 
 pub use inventory::Inventory;
 pub use labels::{Labels, Selector};
 pub use model::{Policy, PolicySet};
 pub use place::{Place, Problem, Severity};
+pub use ruleset::{Ruleset, Settings};
 pub use verdict::{Connection, Outcome, Reason, Verdict, Verdicts};
