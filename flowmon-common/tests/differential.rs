@@ -32,8 +32,10 @@ use etherparse::{
     LaxLinkExtSlice, LaxNetSlice, LaxSlicedPacket, SlicedPacket, TransportSlice, ether_type,
 };
 use flowmon_common::{Address, Frame, Link, Parsed, Refusal, parse, parse::Fragment};
-use mutated::{frames, mutated};
+use mutated::mutated;
 use proptest::{prelude::*, test_runner::TestRunner};
+
+const CASES: u32 = 8000;
 
 /// Addresses, protocol and ports.
 type Identity = (Address, Address, u8, u16, u16);
@@ -108,8 +110,7 @@ fn version_fits(packet: &LaxSlicedPacket<'_>) -> bool {
 #[test]
 fn what_etherparse_reads_laxly_is_what_flowmon_reads() {
     let compared = Cell::new(0);
-    let frames = frames(8000);
-    let mut runner = runner(frames);
+    let mut runner = runner();
     let outcome = runner.run(&mutated(), |bytes| {
         let Ok(theirs) = LaxSlicedPacket::from_ethernet(&bytes) else {
             return Ok(());
@@ -134,7 +135,7 @@ fn what_etherparse_reads_laxly_is_what_flowmon_reads() {
     });
     outcome.unwrap_or_else(|failure| panic!("{failure}"));
     assert!(
-        compared.get() > frames / 5,
+        compared.get() > CASES / 5,
         "only {} compared",
         compared.get()
     );
@@ -143,8 +144,7 @@ fn what_etherparse_reads_laxly_is_what_flowmon_reads() {
 #[test]
 fn what_etherparse_measures_strictly_is_what_flowmon_measures() {
     let compared = Cell::new(0);
-    let frames = frames(8000);
-    let mut runner = runner(frames);
+    let mut runner = runner();
     let outcome = runner.run(&mutated(), |bytes| {
         let Ok(theirs) = SlicedPacket::from_ethernet(&bytes) else {
             return Ok(());
@@ -172,15 +172,15 @@ fn what_etherparse_measures_strictly_is_what_flowmon_measures() {
     });
     outcome.unwrap_or_else(|failure| panic!("{failure}"));
     assert!(
-        compared.get() > frames / 10,
+        compared.get() > CASES / 10,
         "only {} compared",
         compared.get()
     );
 }
 
-fn runner(cases: u32) -> TestRunner {
+fn runner() -> TestRunner {
     TestRunner::new(ProptestConfig {
-        cases,
+        cases: CASES,
         failure_persistence: None, // what fails becomes a golden frame
         ..ProptestConfig::default()
     })

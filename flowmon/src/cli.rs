@@ -1,6 +1,6 @@
 //! What can be typed. The only file that names clap.
 
-use std::{io::IsTerminal as _, time::Duration};
+use std::{io::IsTerminal as _, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use flowmon_common::settings::MAX_FLOWS;
@@ -8,7 +8,7 @@ use flowmon_common::settings::MAX_FLOWS;
 use crate::{
     kernel::Hook,
     selection::Pattern,
-    settings::{Output, Watch},
+    settings::{Output, Places, Watch},
 };
 
 /// Audits container networks: every flow of every container, counted exactly.
@@ -86,6 +86,21 @@ struct ViewArgs {
     /// What to print; auto is a table on a terminal and JSON otherwise.
     #[arg(long, value_enum, default_value = "auto", env = "FLOWMON_OUTPUT")]
     output: OutputArg,
+    #[command(flatten)]
+    places: PlaceArgs,
+}
+
+/// Where those are found who know who is who.
+#[derive(Debug, Args)]
+pub struct PlaceArgs {
+    /// Folder of the results of CNI plugins: they name the pod behind each veth.
+    #[arg(
+        long,
+        value_name = "PATH",
+        default_value = "/var/lib/cni/results",
+        env = "FLOWMON_CNI_RESULTS"
+    )]
+    cni_results: PathBuf,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -126,6 +141,15 @@ impl WatchArgs {
     }
 }
 
+impl PlaceArgs {
+    /// What it means.
+    pub fn settings(self) -> Places {
+        Places {
+            cni_results: self.cni_results,
+        }
+    }
+}
+
 impl DemoArgs {
     /// What it means, on `bridge`.
     pub fn settings(self, bridge: &str) -> Watch {
@@ -147,6 +171,7 @@ impl ViewArgs {
             output,
             max_flows: MAX_FLOWS,
             hook: None,
+            places: self.places.settings(),
         }
     }
 }

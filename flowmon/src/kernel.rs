@@ -125,7 +125,7 @@ impl Datapath {
 
     /// The exact totals of a registered interface.
     pub fn totals(&self, ifindex: u32) -> Result<Totals, Error> {
-        Ok(self.maps.crossed(ifindex)?.wire)
+        self.maps.totals(ifindex)
     }
 
     /// What the kernel side could not attribute, by cause.

@@ -4,6 +4,7 @@ pub mod cli;
 pub mod clock;
 pub mod commands;
 pub mod flow;
+pub mod identity;
 pub mod kernel;
 pub mod lab;
 pub mod model;

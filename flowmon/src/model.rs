@@ -2,14 +2,16 @@
 
 mod dns;
 mod flow;
+mod identity;
 mod interface;
 mod record;
 mod tcp;
 
 pub use dns::Dns;
 pub use flow::{Direction, Flow, Icmp, Protocol};
+pub use identity::{EndpointKind, Identity, IdentitySource, Labels};
 pub use interface::{Interface, InterfaceCounters, LinkLayer, Peer};
-pub use record::{Endpoint, EndpointKind, FlowRecord, Moments, Summary};
+pub use record::{Endpoint, FlowRecord, Moments, Summary};
 pub use tcp::TcpState;
 
 use flowmon_common::Totals;

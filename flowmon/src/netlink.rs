@@ -2,17 +2,18 @@
 //! and the netlink packet crates.
 //!
 //! A netlink socket belongs to the network namespace of the thread that opened it, for good. So
-//! everything here acts on the namespace of the thread that calls [`list`], [`LinkWatch::open`]
-//! or [`Configure::open`].
+//! everything here acts on the namespace of the thread that calls [`list`] or one of the `open`s.
 
 mod configure;
 mod links;
 mod message;
+mod namespaces;
 
 use std::io;
 
 pub use configure::{Configure, Veth};
 pub use links::{LinkEvent, LinkWatch, list};
+pub use namespaces::{AddressWatch, InterfaceAddress, Namespaces};
 
 /// What the kernel's routing netlink would not do.
 #[derive(Debug, thiserror::Error)]

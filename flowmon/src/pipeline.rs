@@ -4,6 +4,7 @@
 
 mod attachments;
 mod balance;
+mod identities;
 
 use std::{future::Future, io};
 
@@ -16,14 +17,16 @@ use tokio::{
 use crate::{
     clock::{Clock, Moment},
     flow::FlowTable,
+    identity::Changes,
     kernel::{self, Datapath, Diagnostics, Events},
-    model::{Report, Summary},
+    model::{FlowEvent, Report, Summary},
     netlink::{self, LinkWatch},
     settings::Watch,
     sinks::{Sink, WriterEnd},
 };
 use attachments::Attachments;
 use balance::Balance;
+use identities::Identities;
 
 /// New flows that are told before anything else gets its turn: some milliseconds' worth.
 const EVENTS_AT_ONCE: usize = 1024;
@@ -71,6 +74,7 @@ pub async fn watch(
 struct Pipeline {
     links: LinkWatch,
     attachments: Attachments,
+    identities: Identities,
     datapath: Datapath,
     events: Events,
     diagnostics: Diagnostics,
@@ -91,22 +95,29 @@ impl Pipeline {
         let attachments = Attachments::new(settings, interfaces)?;
         attachments.clean_up();
         let mut datapath = Datapath::load(settings.max_flows)?;
+        let mut clock = Clock::new();
+        let identities =
+            Identities::start(&settings.places, attachments.interfaces(), &clock.now());
         let mut pipeline = Self {
             links,
             attachments,
+            identities,
             events: datapath.events()?,
             diagnostics: datapath.diagnostics()?,
             datapath,
             table: FlowTable::with_capacity(settings.max_flows as usize * 3 / 2),
             balance: Balance::default(),
             sink,
-            clock: Clock::new(),
+            clock,
             max_flows: settings.max_flows as usize,
             opened: 0,
             lost_before: 0,
         };
         pipeline.reconcile()?;
         pipeline.attachments.announce();
+        let now = pipeline.clock.now();
+        let known = pipeline.identities.settle(&now).await;
+        pipeline.identify(&known);
         Ok(pipeline)
     }
 
@@ -137,6 +148,13 @@ impl Pipeline {
                 event = self.links.next() => {
                     self.attachments.learn(event?);
                     self.reconcile()?;
+                    let now = self.clock.now();
+                    let changes = self.identities.follow(self.attachments.interfaces(), &now);
+                    self.identify(&changes);
+                }
+                news = self.identities.next() => {
+                    let changes = self.identities.learn(news, &self.clock.now());
+                    self.identify(&changes);
                 }
                 forwarded = self.diagnostics.forward() => forwarded?,
                 _ = ticks.tick() => {
@@ -168,6 +186,29 @@ impl Pipeline {
         Ok(())
     }
 
+    /// Puts names where they became known, and tells the flows again that were told without.
+    fn identify(&mut self, changes: &Changes) {
+        self.attachments.identify(&self.identities);
+        let Self {
+            table,
+            attachments,
+            identities,
+            sink,
+            ..
+        } = self;
+        let now = self.clock.now();
+        for key in identities.to_tell_again(changes) {
+            if let Some(&flow) = table.get(&key) {
+                let report = Report {
+                    event: FlowEvent::Update,
+                    flow,
+                    growth: Totals::default(),
+                };
+                tell(sink, attachments, identities, &report, &now);
+            }
+        }
+    }
+
     /// Takes a portion of what the ring has, and drains early where new flows come fast: the map must
     /// not turn over before its entries were read once more.
     fn follow_events(&mut self) -> Result<(), Error> {
@@ -180,11 +221,13 @@ impl Pipeline {
             let Self {
                 table,
                 attachments,
+                identities,
                 sink,
                 ..
             } = self;
             let now = self.clock.now();
-            table.report_announced(&mut |report| tell(sink, attachments, &report, &now));
+            table
+                .report_announced(&mut |report| tell(sink, attachments, identities, &report, &now));
         }
         Ok(())
     }
@@ -200,13 +243,14 @@ impl Pipeline {
             events,
             table,
             attachments,
+            identities,
             sink,
             ..
         } = self;
         let now = self.clock.now();
         events.take(most, |event| {
             table.announce(&event, &mut |report| {
-                tell(sink, attachments, &report, &now);
+                tell(sink, attachments, identities, &report, &now);
             });
         })
     }
@@ -221,11 +265,12 @@ impl Pipeline {
             datapath,
             table,
             attachments,
+            identities,
             sink,
             ..
         } = self;
         let now = self.clock.now();
-        let mut report = |report: Report| tell(sink, attachments, &report, &now);
+        let mut report = |report: Report| tell(sink, attachments, identities, &report, &now);
         table.begin_drain(began.monotonic_ns);
         datapath.drain(|flow| table.update(flow, &mut report))?;
         table.end_drain(&mut report);
@@ -243,6 +288,7 @@ impl Pipeline {
             datapath,
             table,
             attachments,
+            identities,
             sink,
             balance,
             ..
@@ -250,7 +296,7 @@ impl Pipeline {
         let now = self.clock.now();
         let totals = datapath.totals(ifindex)?;
         let (flows, attributed) = table.end_interface(ifindex, &mut |report| {
-            tell(sink, attachments, &report, &now);
+            tell(sink, attachments, identities, &report, &now);
         });
         balance.add(totals, attributed);
         datapath.release(ifindex, &flows)?;
@@ -272,6 +318,7 @@ impl Pipeline {
             &self.datapath.counters()?,
             self.sink.lost(),
             self.attachments.failed(),
+            self.identities.not_waiting(),
         );
         let overview = balance.overview(
             self.attachments.attached().count(),
@@ -299,7 +346,12 @@ impl Pipeline {
             self.attachments.ever_attached(),
             self.table.reported(),
             &counters,
-            balance::losses(&counters, self.sink.lost(), self.attachments.failed()),
+            balance::losses(
+                &counters,
+                self.sink.lost(),
+                self.attachments.failed(),
+                self.identities.not_waiting(),
+            ),
         );
         match self.sink.finish(&summary) {
             WriterEnd::Written | WriterEnd::ReaderGone => Ok(summary),
@@ -308,8 +360,15 @@ impl Pipeline {
     }
 }
 
-fn tell(sink: &mut Sink, attachments: &Attachments, report: &Report, now: &Moment) {
+fn tell(
+    sink: &mut Sink,
+    attachments: &Attachments,
+    identities: &mut Identities,
+    report: &Report,
+    now: &Moment,
+) {
     if let Some(endpoint) = attachments.endpoint(report.flow.key.ifindex) {
-        sink.flow(report, endpoint, now);
+        identities.note(report, endpoint, now);
+        sink.flow(report, endpoint, identities.remote(&report.flow), now);
     }
 }

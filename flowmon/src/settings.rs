@@ -1,6 +1,6 @@
 //! What was typed, made sense of.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use crate::{kernel::Hook, selection::Pattern};
 
@@ -19,6 +19,15 @@ pub struct Watch {
     pub max_flows: u32,
     /// How to attach; the best way this kernel has, if not said.
     pub hook: Option<Hook>,
+    /// Where those are found who know who is who.
+    pub places: Places,
+}
+
+/// Where those are found who know who is who.
+#[derive(Debug, Clone)]
+pub struct Places {
+    /// Folder of the results of CNI plugins.
+    pub cni_results: PathBuf,
 }
 
 /// What goes to stdout.

@@ -15,7 +15,7 @@ use flowmon_common::Totals;
 
 use crate::{
     clock::Moment,
-    model::{Endpoint, Report, Summary},
+    model::{Endpoint, Identity, Report, Summary},
 };
 
 /// The state of the whole at the end of an interval.
@@ -35,8 +35,16 @@ pub struct Overview {
 
 /// How reports look: appends to `out` what there is to say.
 pub trait Format {
-    /// A flow is new, has grown or has ended.
-    fn flow(&mut self, out: &mut Vec<u8>, report: &Report, endpoint: &Endpoint, now: &Moment);
+    /// A flow is new, has grown or has ended. `remote` is who has the other end's address, where it
+    /// has one.
+    fn flow(
+        &mut self,
+        out: &mut Vec<u8>,
+        report: &Report,
+        endpoint: &Endpoint,
+        remote: Option<&Identity>,
+        now: &Moment,
+    );
     /// An interval is over.
     fn interval(&mut self, out: &mut Vec<u8>, overview: &Overview, now: &Moment);
     /// The run is over.
@@ -59,9 +67,15 @@ impl Sink {
     }
 
     /// A flow is new, has grown or has ended.
-    pub fn flow(&mut self, report: &Report, endpoint: &Endpoint, now: &Moment) {
+    pub fn flow(
+        &mut self,
+        report: &Report,
+        endpoint: &Endpoint,
+        remote: Option<&Identity>,
+        now: &Moment,
+    ) {
         let Self { format, writer } = self;
-        writer.report(|out| format.flow(out, report, endpoint, now));
+        writer.report(|out| format.flow(out, report, endpoint, remote, now));
     }
 
     /// An interval is over.

@@ -50,13 +50,15 @@ const WORDS: [Words; 5] = [
 ];
 
 /// What each room may know of the others; those that compose know all.
-const ROOMS: [(&str, &[&str]); 13] = [
+const ROOMS: [(&str, &[&str]); 14] = [
     ("model", &[]),
     ("clock", &[]),
     ("kernel", &["model"]),
     ("netlink", &["model"]),
     ("selection", &["model"]),
     ("flow", &["model"]),
+    // The other end of a veth is a question to the kernel, which netlink asks.
+    ("identity", &["model", "netlink"]),
     ("policy", &["model"]),
     ("sinks", &["model", "clock"]),
     ("lab", &["netlink"]),

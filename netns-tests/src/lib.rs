@@ -8,6 +8,7 @@
 mod capture;
 mod command;
 mod forwarder;
+mod mounts;
 mod root;
 mod said;
 mod segment;
@@ -16,6 +17,7 @@ mod watch;
 pub use capture::{Capture, Frame, Frames, interface_counters};
 pub use command::{Finished, command, finish, flowmon, tool};
 pub use forwarder::{Forwarder, Heading};
+pub use mounts::PrivateMounts;
 pub use root::require_root;
 pub use said::{Said, counted};
 pub use segment::Segment;

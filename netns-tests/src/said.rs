@@ -51,8 +51,10 @@ impl Said {
                 "/endpoint/ifindex",
                 "/protocol",
                 "/vlan",
-                "/local",
-                "/remote",
+                "/local/ip",
+                "/local/port",
+                "/remote/ip",
+                "/remote/port",
                 "/icmp",
                 "/first_seen",
             ];

@@ -173,7 +173,7 @@ fn number(text: &str) -> Result<f64, Box<dyn Error>> {
 fn rows(snapshot: &str) -> impl Iterator<Item = &str> {
     let lines = snapshot
         .lines()
-        .skip_while(|line| !line.starts_with("INTERFACE"));
+        .skip_while(|line| !line.starts_with("ENDPOINT"));
     lines
         .skip(1)
         .take_while(|line| !line.starts_with('!') && !line.starts_with("… and"))

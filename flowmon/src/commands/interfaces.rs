@@ -58,10 +58,7 @@ pub(super) fn run(output: ListOutput) -> Result<Exit, Failure> {
                     line.link.unwrap_or("-"),
                     &line.master.map_or("-".into(), escaped),
                     if line.up { "up" } else { "down" },
-                    match line.kind {
-                        EndpointKind::Host => "host",
-                        EndpointKind::Unknown => "unknown",
-                    },
+                    line.kind.label(),
                     if line.watched { "yes" } else { "no" },
                     &line.evidence,
                 ]);

@@ -55,6 +55,11 @@ impl FlowTable {
         self.reported
     }
 
+    /// A flow that is tracked, as it was last seen.
+    pub fn get(&self, key: &FlowKey) -> Option<&Flow> {
+        self.flows.get(key).map(|tracked| &tracked.flow)
+    }
+
     /// What the reported flows of an interface add up to.
     pub fn attributed(&self, ifindex: u32) -> Totals {
         self.attributed.get(&ifindex).copied().unwrap_or_default()

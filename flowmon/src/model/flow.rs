@@ -77,12 +77,12 @@ impl Flow {
 
     /// The endpoint's address; none when not IP.
     pub fn local_ip(&self) -> Option<IpAddr> {
-        address(self.key.l3, self.key.local)
+        Self::address_of(self.key.l3, self.key.local)
     }
 
     /// The peer's address; none when not IP.
     pub fn remote_ip(&self) -> Option<IpAddr> {
-        address(self.key.l3, self.key.remote)
+        Self::address_of(self.key.l3, self.key.remote)
     }
 
     /// Both ports, the endpoint's first; none where the protocol has none, or where only fragments
@@ -100,6 +100,18 @@ impl Flow {
         );
         let ports = (self.key.local_port, self.key.remote_port);
         (has_ports && ports != (0, 0)).then_some(ports)
+    }
+
+    /// An address of a key, by the key's `l3`; none where it is not IP.
+    pub fn address_of(l3: u8, address: Address) -> Option<IpAddr> {
+        let v6 = Ipv6Addr::from(address);
+        match l3 {
+            4 => Some(IpAddr::V4(
+                v6.to_ipv4_mapped().unwrap_or(Ipv4Addr::UNSPECIFIED),
+            )),
+            6 => Some(IpAddr::V6(v6)),
+            _ => None,
+        }
     }
 
     /// The message, when it is ICMP.
@@ -154,16 +166,5 @@ impl fmt::Display for Protocol {
             Self::Ethernet(ethertype) => return write!(f, "ethertype-{ethertype:#06x}"),
         };
         f.pad(name)
-    }
-}
-
-fn address(l3: u8, address: Address) -> Option<IpAddr> {
-    let v6 = Ipv6Addr::from(address);
-    match l3 {
-        4 => Some(IpAddr::V4(
-            v6.to_ipv4_mapped().unwrap_or(Ipv4Addr::UNSPECIFIED),
-        )),
-        6 => Some(IpAddr::V6(v6)),
-        _ => None,
     }
 }

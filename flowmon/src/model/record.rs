@@ -1,13 +1,15 @@
 //! The flow record and the summary: JSON that users script against (`flowmon.flow.v1`,
 //! `flowmon.summary.v1`). What is not known is absent.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use flowmon_common::{DirectionStats, Totals, Traffic, probe::UNIT_NS};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{Direction, Dns, Flow, FlowEvent, Icmp, TcpState};
+use super::{
+    Direction, Dns, EndpointKind, Flow, FlowEvent, Icmp, Identity, IdentitySource, Labels, TcpState,
+};
 
 /// A container's attachment: where flows were seen.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -16,18 +18,9 @@ pub struct Endpoint {
     pub interface: String,
     /// Its index.
     pub ifindex: u32,
-    /// What is behind it.
-    pub kind: EndpointKind,
-}
-
-/// What is behind an interface.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum EndpointKind {
-    /// This host itself.
-    Host,
-    /// Something, of which no more is known.
-    Unknown,
+    /// Who is behind it.
+    #[serde(flatten)]
+    pub identity: Arc<Identity>,
 }
 
 /// When things were.
@@ -58,7 +51,7 @@ pub struct FlowRecord<'a> {
     #[serde(skip_serializing_if = "is_zero")]
     vlan: u16,
     local: Address,
-    remote: Address,
+    remote: Remote<'a>,
     #[serde(serialize_with = "nanoseconds")]
     first_seen: Timestamp,
     #[serde(serialize_with = "nanoseconds")]
@@ -83,6 +76,23 @@ struct Address {
     ip: Option<IpAddr>,
     #[serde(skip_serializing_if = "Option::is_none")]
     port: Option<u16>,
+}
+
+/// The other end, and who had its address then.
+#[derive(Debug, Clone, Serialize)]
+struct Remote<'a> {
+    #[serde(flatten)]
+    address: Address,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kind: Option<EndpointKind>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    namespace: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    labels: Option<&'a Labels>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    source: Option<IdentitySource>,
 }
 
 #[derive(Debug, Clone, Serialize)]
@@ -131,11 +141,12 @@ struct IcmpErrors {
 }
 
 impl<'a> FlowRecord<'a> {
-    /// The record of `flow` at `endpoint`.
+    /// The record of `flow` at `endpoint`; `remote` is who has the other end's address, where it has one.
     pub fn new(
         event: FlowEvent,
         flow: &Flow,
         endpoint: &'a Endpoint,
+        remote: Option<&'a Identity>,
         node: Option<&'a str>,
         moments: Moments,
     ) -> Self {
@@ -153,9 +164,16 @@ impl<'a> FlowRecord<'a> {
                 ip: flow.local_ip(),
                 port: local_port,
             },
-            remote: Address {
-                ip: flow.remote_ip(),
-                port: remote_port,
+            remote: Remote {
+                address: Address {
+                    ip: flow.remote_ip(),
+                    port: remote_port,
+                },
+                kind: remote.map(|remote| remote.kind),
+                namespace: remote.and_then(|remote| remote.namespace.as_deref()),
+                name: remote.and_then(|remote| remote.name.as_deref()),
+                labels: remote.and_then(|remote| remote.labels.as_ref()),
+                source: remote.and_then(|remote| remote.source),
             },
             first_seen: moments.first_seen,
             last_seen: moments.last_seen,
@@ -163,7 +181,7 @@ impl<'a> FlowRecord<'a> {
             rx: Counted::of(flow, &flow.stats.rx),
             tcp: flow.tcp_state(moments.now_ns).map(|state| Tcp { state }),
             rtt: RoundTrips::of(flow),
-            dns: flow.dns(moments.now_ns),
+            dns: flow.dns(),
             icmp: flow.icmp(),
             icmp_errors: IcmpErrors::of(flow),
         }

@@ -26,7 +26,7 @@ use super::{Error, message};
 use crate::model::Interface;
 
 /// The kernel's own limit for one netlink datagram is 32 KiB (`netlink_recvmsg`).
-const DATAGRAM_BYTES: usize = 64 * 1024;
+pub(super) const DATAGRAM_BYTES: usize = 64 * 1024;
 
 /// `NLM_F_DUMP_INTR` of `<linux/netlink.h>`: the interfaces changed while the dump was made.
 const NLM_F_DUMP_INTR: u16 = 0x10;
@@ -232,7 +232,7 @@ impl LinkWatch {
 }
 
 /// The messages of one datagram; the rest of it is skipped when a length makes no sense.
-fn split(mut datagram: &[u8]) -> impl Iterator<Item = &[u8]> {
+pub(super) fn split(mut datagram: &[u8]) -> impl Iterator<Item = &[u8]> {
     std::iter::from_fn(move || {
         let length = NetlinkBuffer::new_checked(datagram).ok()?.length() as usize;
         let message = datagram.get(..length)?;

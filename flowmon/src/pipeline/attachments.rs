@@ -1,18 +1,21 @@
 //! Which interfaces there are, which of them are to be watched, and which are.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use crate::{
     clock::Clock,
     kernel::{self, Datapath, Hook},
-    model::{Endpoint, EndpointKind, Interface, InterfaceCounters},
+    model::{Endpoint, EndpointKind, Identity, Interface, InterfaceCounters},
     netlink::LinkEvent,
     selection::{self, Pattern},
     settings::Watch,
     sinks::escaped,
 };
 
-use super::Error;
+use super::{Error, identities::Identities};
 
 /// For so long after attaching to an interface with a past, who speaks first in a connectionless
 /// protocol may be answering something said before: longer than most answers take.
@@ -94,6 +97,20 @@ impl Attachments {
                     now.into_iter()
                         .filter(|(ifindex, _)| !parting.contains(ifindex)),
                 );
+            }
+        }
+    }
+
+    /// All that there are.
+    pub(super) fn interfaces(&self) -> impl Iterator<Item = &Interface> {
+        self.interfaces.values()
+    }
+
+    /// Puts names to what is attached to, as far as they are known.
+    pub(super) fn identify(&mut self, identities: &Identities) {
+        for (&ifindex, endpoint) in &mut self.attached {
+            if let Some(identity) = identities.behind(ifindex) {
+                endpoint.identity = Arc::clone(identity);
             }
         }
     }
@@ -199,11 +216,11 @@ fn endpoint(interface: &Interface) -> Endpoint {
     Endpoint {
         interface: interface.name.clone(),
         ifindex: interface.ifindex,
-        kind: if interface.leads_to_endpoint() {
+        identity: Arc::new(Identity::nameless(if interface.leads_to_endpoint() {
             EndpointKind::Unknown
         } else {
             EndpointKind::Host
-        },
+        })),
     }
 }
 

@@ -58,11 +58,16 @@ pub(super) fn losses(
     counters: &[(Counter, u64)],
     sink_queue: u64,
     interfaces: u64,
+    names: u64,
 ) -> BTreeMap<&'static str, u64> {
     counters
         .iter()
         .filter(|(counter, _)| !counter.is_refusal())
         .map(|(counter, count)| (counter.label(), *count))
-        .chain([("sink_queue", sink_queue), ("interfaces", interfaces)])
+        .chain([
+            ("sink_queue", sink_queue),
+            ("interfaces", interfaces),
+            ("names", names),
+        ])
         .collect()
 }

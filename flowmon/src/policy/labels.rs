@@ -1,12 +1,11 @@
 //! Labels and what selects by them (Kubernetes `LabelSelector`).
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
+
+pub use crate::model::Labels;
 
 /// The label that every namespace has: its name.
 pub const NAME_LABEL: &str = "kubernetes.io/metadata.name";
-
-/// Labels of a pod, namespace or node.
-pub type Labels = BTreeMap<Arc<str>, Arc<str>>;
 
 /// A label selector: all of its requirements must hold; none at all selects everything.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]

@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::{Format, Overview};
 use crate::{
     clock::Moment,
-    model::{Endpoint, FlowRecord, Moments, Report, Summary},
+    model::{Endpoint, FlowRecord, Identity, Moments, Report, Summary},
 };
 
 /// One JSON object a line.
@@ -21,7 +21,14 @@ impl Json {
 }
 
 impl Format for Json {
-    fn flow(&mut self, out: &mut Vec<u8>, report: &Report, endpoint: &Endpoint, now: &Moment) {
+    fn flow(
+        &mut self,
+        out: &mut Vec<u8>,
+        report: &Report,
+        endpoint: &Endpoint,
+        remote: Option<&Identity>,
+        now: &Moment,
+    ) {
         let moments = Moments {
             now: now.wall,
             now_ns: now.monotonic_ns,
@@ -29,7 +36,7 @@ impl Format for Json {
             last_seen: now.wall_at(report.flow.last_ns),
         };
         let node = self.node.as_deref();
-        let record = FlowRecord::new(report.event, &report.flow, endpoint, node, moments);
+        let record = FlowRecord::new(report.event, &report.flow, endpoint, remote, node, moments);
         line(out, &record);
     }
 

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     clock::Moment,
-    model::{Direction, Endpoint, Flow, FlowEvent, Protocol, Report, Summary, TcpState},
+    model::{Direction, Endpoint, Flow, FlowEvent, Identity, Protocol, Report, Summary, TcpState},
 };
 
 /// Rows of talkers, and of troubles, in a snapshot: together they fit a screen.
@@ -32,10 +32,12 @@ pub struct Table {
 /// What a row is about: every connection of one endpoint to one service of one peer.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 struct Talk {
-    interface: String,
+    /// The endpoint's name, or its interface's.
+    endpoint: String,
     direction: Direction,
     protocol: Protocol,
-    peer: Option<IpAddr>,
+    /// The peer's name, or its address.
+    peer: String,
     /// The port of the side that was asked; none where that is not known.
     port: Option<u16>,
 }
@@ -60,8 +62,15 @@ impl Table {
 }
 
 impl Format for Table {
-    fn flow(&mut self, _: &mut Vec<u8>, report: &Report, endpoint: &Endpoint, now: &Moment) {
-        let talk = Talk::of(&report.flow, endpoint);
+    fn flow(
+        &mut self,
+        _: &mut Vec<u8>,
+        report: &Report,
+        endpoint: &Endpoint,
+        remote: Option<&Identity>,
+        now: &Moment,
+    ) {
+        let talk = Talk::of(&report.flow, endpoint, remote);
         if let Some(trouble) = trouble(report, now) {
             let flows = self.troubles.entry((talk.clone(), trouble)).or_default();
             flows.insert(report.flow.key);
@@ -95,7 +104,7 @@ impl Format for Table {
 }
 
 impl Talk {
-    fn of(flow: &Flow, endpoint: &Endpoint) -> Self {
+    fn of(flow: &Flow, endpoint: &Endpoint, remote: Option<&Identity>) -> Self {
         let direction = flow.direction();
         let asked = match (flow.ports(), direction) {
             (Some((local, _)), Direction::Ingress) => Some(local),
@@ -103,13 +112,25 @@ impl Talk {
             _ => None,
         };
         Self {
-            interface: endpoint.interface.clone(),
+            endpoint: named(&endpoint.identity)
+                .unwrap_or_else(|| escaped(&endpoint.interface).into_owned()),
             direction,
             protocol: flow.protocol(),
-            peer: flow.remote_ip(),
+            peer: remote
+                .and_then(named)
+                .unwrap_or_else(|| peer(flow.remote_ip())),
             port: asked,
         }
     }
+}
+
+/// As people say it: the namespace only where it tells something.
+fn named(identity: &Identity) -> Option<String> {
+    let name = identity.name.as_deref()?;
+    Some(match identity.namespace.as_deref() {
+        None | Some("default") => name.to_owned(),
+        Some(namespace) => format!("{namespace}/{name}"),
+    })
 }
 
 /// What is wrong with a flow, in a word. Said while it grows; of what times out, when it ends.
@@ -170,25 +191,17 @@ fn talker_rows(text: &mut String, talkers: HashMap<Talk, Amount>, seconds: f64) 
     row(
         text,
         [
-            "INTERFACE",
-            "DIR",
-            "PROTO",
-            "PEER",
-            "PORT",
-            "FLOWS",
-            "SENT/s",
-            "RECV/s",
-            "RTT",
+            "ENDPOINT", "DIR", "PROTO", "PEER", "PORT", "FLOWS", "SENT/s", "RECV/s", "RTT",
         ],
     );
     for (talk, amount) in rows.iter().take(TALKERS) {
         row(
             text,
             [
-                &escaped(&talk.interface),
+                &talk.endpoint,
                 dir(talk.direction),
                 &talk.protocol.to_string(),
-                &peer(talk.peer),
+                &talk.peer,
                 &talk.port.map_or_else(String::new, |port| port.to_string()),
                 &amount.flows.len().to_string(),
                 &rate(amount.growth.tx.bytes, seconds),
@@ -209,11 +222,11 @@ fn trouble_rows(text: &mut String, troubles: BTreeMap<(Talk, &'static str), Hash
             .port
             .map_or_else(String::new, |port| format!("/{port}"));
         // With all else at its longest, this is what 80 columns have room for.
-        let peer = fitted(&peer(talk.peer), 22);
-        let interface = fitted(&escaped(&talk.interface), 15);
+        let peer = fitted(&talk.peer, 22);
+        let endpoint = fitted(&talk.endpoint, 15);
         let (from, to) = match talk.direction {
-            Direction::Ingress => (peer, interface),
-            _ => (interface, peer),
+            Direction::Ingress => (peer, endpoint),
+            _ => (endpoint, peer),
         };
         let _infallible = writeln!(
             text,
@@ -243,7 +256,7 @@ fn peer(address: Option<IpAddr>) -> String {
 fn row(
     text: &mut String,
     [
-        interface,
+        endpoint,
         dir,
         protocol,
         peer,
@@ -257,7 +270,7 @@ fn row(
     let _infallible = writeln!(
         text,
         "{:<12} {dir:<3} {:<6} {:<21} {port:>5} {flows:>5} {sent:>7} {received:>7} {rtt:>6}",
-        fitted(interface, 12),
+        fitted(endpoint, 12),
         fitted(protocol, 6),
         fitted(peer, 21),
     );

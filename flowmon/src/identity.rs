@@ -1,0 +1,22 @@
+//! Who is behind each interface, and who is at the other end.
+//!
+//! Several sources know something: the kernel, CNI plugins, runtimes, what the user declared. Each
+//! says all that it knows, whenever that changes, and the [`Registry`] puts it together. The local
+//! end is known by its attachment, never by its address alone; the other end by who held the address
+//! at that time.
+
+mod cgroup;
+mod cni;
+mod history;
+mod join;
+mod known;
+mod netns;
+mod registry;
+mod source;
+mod text;
+
+pub use cni::Cni;
+pub use known::Known;
+pub use netns::Netns;
+pub use registry::{Attachment, Changes, Registry};
+pub use source::{Links, News, Outlet, Said, Source, Sources, Trouble};

@@ -1,0 +1,203 @@
+//! Who is who, as far as the pipeline goes: sources are started and listened to, and flows that were
+//! told before it was known who they are between are told again.
+
+use std::{
+    collections::{BTreeSet, HashSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use flowmon_common::FlowKey;
+use tokio::{
+    sync::Notify,
+    time::{Instant, timeout_at},
+};
+
+use crate::{
+    clock::Moment,
+    identity::{Changes, Cni, Links, Netns, News, Registry, Said, Source, Sources, Trouble},
+    model::{Endpoint, EndpointKind, Flow, FlowEvent, Identity, IdentitySource, Interface, Report},
+    settings::Places,
+};
+
+/// Flows that wait for a name, at most.
+const MOST_WAITING: usize = 65_536;
+
+/// Sources are waited for at the start, so that the first records have names; but no longer.
+const SETTLING: Duration = Duration::from_millis(300);
+
+/// Who nothing is known of is looked for again when they speak, but not more often than this, and
+/// less and less often.
+const FIRST_HINT_NS: u64 = 20_000_000;
+const LAST_HINT_NS: u64 = 5_000_000_000;
+
+pub(super) struct Identities {
+    registry: Registry,
+    sources: Sources,
+    links: Links,
+    /// Sources that have said something.
+    heard: BTreeSet<IdentitySource>,
+    /// Told without a name.
+    waiting: HashSet<FlowKey>,
+    not_waiting: u64,
+    hint: Arc<Notify>,
+    /// When the next hint may be given, and how long after it another one.
+    next_hint: (u64, u64),
+}
+
+impl Identities {
+    /// Starts the sources, in the network namespace of the calling thread.
+    pub(super) fn start<'a>(
+        places: &Places,
+        interfaces: impl Iterator<Item = &'a Interface>,
+        now: &Moment,
+    ) -> Self {
+        let mut identities = Self {
+            registry: Registry::default(),
+            sources: Sources::new(Links::from([])),
+            links: Links::from([]),
+            heard: BTreeSet::new(),
+            waiting: HashSet::new(),
+            not_waiting: 0,
+            hint: Arc::default(),
+            next_hint: (0, FIRST_HINT_NS),
+        };
+        identities.follow(interfaces, now);
+        identities.start_source(Netns::new(Arc::clone(&identities.hint)));
+        identities.start_source(Cni::new(places.cni_results.clone()));
+        identities
+    }
+
+    fn start_source(&mut self, source: impl Source) {
+        let name = source.name().label();
+        if let Err(error) = self.sources.start(source) {
+            tracing::warn!("who is who is not asked of {name}: {error}");
+        }
+    }
+
+    /// Waits a moment for every source to say something.
+    pub(super) async fn settle(&mut self, now: &Moment) -> Changes {
+        let deadline = Instant::now() + SETTLING;
+        let mut changes = Changes::default();
+        while self.heard.len() < self.sources.started() {
+            let Ok(news) = timeout_at(deadline, self.next()).await else {
+                break;
+            };
+            changes.merge(self.learn(news, now));
+        }
+        changes
+    }
+
+    /// What a source says next. Dropping the future loses nothing.
+    pub(super) async fn next(&mut self) -> News {
+        match self.sources.next().await {
+            Some(news) => news,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Takes it in.
+    pub(super) fn learn(&mut self, news: News, now: &Moment) -> Changes {
+        let News { source, said } = news;
+        self.heard.insert(source);
+        let name = source.label();
+        match said {
+            Said::Known(known) => {
+                tracing::trace!(source = name, known = known.len(), "identities");
+                return self.registry.learn(source, known, now.monotonic_ns);
+            }
+            Said::Unavailable(Trouble::Absent(why)) => {
+                tracing::debug!(source = name, "no identities: {why}");
+            }
+            Said::Unavailable(Trouble::Broken(why)) => {
+                tracing::warn!("{name} does not say who is who: {why}; it is asked again");
+            }
+        }
+        Changes::default()
+    }
+
+    /// Interfaces are these: tells the sources, if it matters to them.
+    pub(super) fn follow<'a>(
+        &mut self,
+        interfaces: impl Iterator<Item = &'a Interface>,
+        now: &Moment,
+    ) -> Changes {
+        let leading: Vec<&Interface> = interfaces
+            .filter(|interface| interface.leads_to_endpoint())
+            .collect();
+        let same = |(a, b): (&&Interface, &Interface)| {
+            (a.ifindex, &a.name, a.peer) == (b.ifindex, &b.name, b.peer)
+        };
+        if leading.len() == self.links.len() && leading.iter().zip(&*self.links).all(same) {
+            return Changes::default();
+        }
+        let there: BTreeSet<u32> = leading.iter().map(|link| link.ifindex).collect();
+        for link in &*self.links {
+            if !there.contains(&link.ifindex) {
+                self.registry.gone(link.ifindex, now.monotonic_ns);
+            }
+        }
+        for link in &leading {
+            self.registry.appeared(link.ifindex, &link.name);
+        }
+        self.links = leading.into_iter().cloned().collect();
+        self.next_hint = (0, FIRST_HINT_NS);
+        self.sources.look_at(Links::clone(&self.links));
+        self.registry.review(now.monotonic_ns)
+    }
+
+    /// Who is at the other end of a flow; none where it has no address.
+    pub(super) fn remote(&self, flow: &Flow) -> Option<&Identity> {
+        let address = flow.remote_ip()?;
+        let (first_ns, last_ns) = (flow.stats.first_ns, flow.last_ns);
+        Some(self.registry.holder(&address, first_ns, last_ns))
+    }
+
+    /// Who is behind an interface, if anything is known of it.
+    pub(super) fn behind(&self, ifindex: u32) -> Option<&Arc<Identity>> {
+        let attachment = self.registry.behind(ifindex)?;
+        Some(&attachment.identity)
+    }
+
+    /// A flow is about to be told: is it to be told again once names are known?
+    pub(super) fn note(&mut self, report: &Report, endpoint: &Endpoint, now: &Moment) {
+        let key = &report.flow.key;
+        let local_open = endpoint.identity.is_open();
+        let remote = self.remote(&report.flow);
+        let remote_open = remote.is_some_and(Identity::is_open);
+        if report.event == FlowEvent::End || !(local_open || remote_open) {
+            if !self.waiting.is_empty() {
+                self.waiting.remove(key);
+            }
+            return;
+        }
+        if self.waiting.len() < MOST_WAITING {
+            self.waiting.insert(*key);
+        } else if !self.waiting.contains(key) {
+            self.not_waiting += 1;
+        }
+        let (at_ns, pause_ns) = self.next_hint;
+        if endpoint.identity.kind == EndpointKind::Unknown && now.monotonic_ns >= at_ns {
+            self.hint.notify_one();
+            self.next_hint = (
+                now.monotonic_ns + pause_ns,
+                (pause_ns * 2).min(LAST_HINT_NS),
+            );
+        }
+    }
+
+    /// Flows that can be told better.
+    pub(super) fn to_tell_again(&self, changes: &Changes) -> Vec<FlowKey> {
+        let address = |key: &FlowKey| Flow::address_of(key.l3, key.remote);
+        let better = |key: &&FlowKey| {
+            changes.interfaces.contains(&key.ifindex)
+                || address(key).is_some_and(|address| changes.addresses.contains(&address))
+        };
+        self.waiting.iter().filter(better).copied().collect()
+    }
+
+    /// Flows that were told without a name and would not be told again.
+    pub(super) const fn not_waiting(&self) -> u64 {
+        self.not_waiting
+    }
+}
