@@ -6,6 +6,7 @@
 LLVM=22
 BPF_LINKER=0.13.0
 NEXTEST=0.9.143
+CARGO_FUZZ=0.13.2
 # A rustup toolchain on that LLVM, for who has neither a usable `nightly` nor Debian's packages.
 NIGHTLY=nightly-2026-05-20
 

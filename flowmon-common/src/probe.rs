@@ -38,6 +38,12 @@ impl Probe {
         (self.0 >> 32) as u32
     }
 
+    /// Is there one, and for longer than an answer takes?
+    #[inline(always)]
+    pub const fn is_unanswered(&self, now_ns: u64) -> bool {
+        self.is_armed() && self.sample(now_ns).rtt > PATIENCE_UNITS
+    }
+
     /// How long it has been armed.
     #[inline(always)]
     pub const fn sample(&self, now_ns: u64) -> Sample {
@@ -83,15 +89,20 @@ pub fn record(timed: &mut DirectionStats, sample: Sample) {
     timed.rtt_samples = timed.rtt_samples.wrapping_add(1);
 }
 
-/// A question goes unanswered for so long before a newer one is timed instead.
-const PATIENCE_UNITS: u32 = 2_000_000_000 / 256;
+/// Without an answer for so long a question is unanswered, and a newer one is timed instead.
+pub const PATIENCE_NS: u64 = 2_000_000_000;
+const PATIENCE_UNITS: u32 = units(PATIENCE_NS);
 
 /// A question that `asker` sends, which its answer will name `id`: DNS, ICMP echo. Of several at
 /// once the first is timed.
 #[inline(always)]
 pub fn ask(asker: &mut DirectionStats, id: u32, now_ns: u64) {
     let probe = Probe(asker.probe);
-    if !probe.is_armed() || probe.sample(now_ns).rtt > PATIENCE_UNITS {
+    let is_unanswered = probe.is_unanswered(now_ns);
+    if is_unanswered {
+        asker.unanswered = asker.unanswered.saturating_add(1);
+    }
+    if is_unanswered || !probe.is_armed() {
         asker.probe = Probe::arm(id, now_ns, false);
     } else if probe.awaited() == id {
         // Asked again: no one can tell which copy the answer is for.
@@ -138,8 +149,22 @@ mod tests {
     fn a_question_that_nobody_answers_gives_way() {
         let mut asker = DirectionStats::default();
         ask(&mut asker, 7, 0);
+        assert!(!Probe(asker.probe).is_unanswered(2000 * MS));
+        assert!(Probe(asker.probe).is_unanswered(2001 * MS));
         ask(&mut asker, 8, 3000 * MS);
-        assert!(answer(&mut asker, 8, 3001 * MS).is_some());
+        assert_eq!(asker.unanswered, 1);
+        assert_eq!(answer(&mut asker, 7, 3001 * MS), None, "too late");
+        assert!(answer(&mut asker, 8, 3002 * MS).is_some());
+        assert_eq!(asker.unanswered, 1);
+    }
+
+    #[test]
+    fn the_same_question_after_an_answer_is_overdue_is_another() {
+        let mut asker = DirectionStats::default();
+        ask(&mut asker, 7, 0);
+        ask(&mut asker, 7, 5000 * MS);
+        assert_eq!(asker.unanswered, 1);
+        assert!(answer(&mut asker, 7, 5001 * MS).is_some());
     }
 
     #[test]

@@ -104,10 +104,13 @@ pub struct DirectionStats {
     pub zero_windows: u16,
     /// ICMP errors that came back for packets sent this way.
     pub icmp_errors: u16,
+    /// Questions sent this way that were timed and had no answer within [`crate::probe::PATIENCE_NS`],
+    /// apart from the one that is still awaited.
+    pub unanswered: u16,
     /// All TCP flags seen, or-ed.
     pub tcp_flags: u8,
     /// Named padding.
-    pub reserved: [u8; 3],
+    pub reserved: u8,
 }
 abi!(DirectionStats, size = 72, align = 8);
 
@@ -170,7 +173,7 @@ impl FlowStats {
     }
 }
 
-/// A row of the exact totals: one interface on one CPU. Never evicted.
+/// An amount of traffic each way.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Totals {
@@ -180,6 +183,36 @@ pub struct Totals {
     pub rx: Traffic,
 }
 abi!(Totals, size = 32, align = 8);
+
+/// A row of the exact totals: what crossed one interface, on one CPU. Never evicted.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Crossed {
+    /// As it was on the wire.
+    pub wire: Totals,
+    /// As socket buffers with the bytes that are in them: what a veth's own counters count. A GSO
+    /// super-packet is one buffer, and has the headers of one frame.
+    pub buffers: Totals,
+}
+abi!(Crossed, size = 64, align = 8);
+
+impl Crossed {
+    /// Both forms of what goes `direction`.
+    #[inline(always)]
+    pub const fn way_mut(&mut self, direction: Direction) -> (&mut Traffic, &mut Traffic) {
+        match direction {
+            Direction::Tx => (&mut self.wire.tx, &mut self.buffers.tx),
+            Direction::Rx => (&mut self.wire.rx, &mut self.buffers.rx),
+        }
+    }
+}
+
+impl core::ops::AddAssign for Crossed {
+    fn add_assign(&mut self, other: Self) {
+        self.wire += other.wire;
+        self.buffers += other.buffers;
+    }
+}
 
 impl core::ops::AddAssign for Totals {
     fn add_assign(&mut self, other: Self) {

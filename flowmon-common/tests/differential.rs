@@ -32,10 +32,8 @@ use etherparse::{
     LaxLinkExtSlice, LaxNetSlice, LaxSlicedPacket, SlicedPacket, TransportSlice, ether_type,
 };
 use flowmon_common::{Address, Frame, Link, Parsed, Refusal, parse, parse::Fragment};
-use mutated::mutated;
+use mutated::{frames, mutated};
 use proptest::{prelude::*, test_runner::TestRunner};
-
-const CASES: u32 = 8000;
 
 /// Addresses, protocol and ports.
 type Identity = (Address, Address, u8, u16, u16);
@@ -110,7 +108,8 @@ fn version_fits(packet: &LaxSlicedPacket<'_>) -> bool {
 #[test]
 fn what_etherparse_reads_laxly_is_what_flowmon_reads() {
     let compared = Cell::new(0);
-    let mut runner = runner();
+    let frames = frames(8000);
+    let mut runner = runner(frames);
     let outcome = runner.run(&mutated(), |bytes| {
         let Ok(theirs) = LaxSlicedPacket::from_ethernet(&bytes) else {
             return Ok(());
@@ -135,7 +134,7 @@ fn what_etherparse_reads_laxly_is_what_flowmon_reads() {
     });
     outcome.unwrap_or_else(|failure| panic!("{failure}"));
     assert!(
-        compared.get() > CASES / 5,
+        compared.get() > frames / 5,
         "only {} compared",
         compared.get()
     );
@@ -144,7 +143,8 @@ fn what_etherparse_reads_laxly_is_what_flowmon_reads() {
 #[test]
 fn what_etherparse_measures_strictly_is_what_flowmon_measures() {
     let compared = Cell::new(0);
-    let mut runner = runner();
+    let frames = frames(8000);
+    let mut runner = runner(frames);
     let outcome = runner.run(&mutated(), |bytes| {
         let Ok(theirs) = SlicedPacket::from_ethernet(&bytes) else {
             return Ok(());
@@ -172,15 +172,15 @@ fn what_etherparse_measures_strictly_is_what_flowmon_measures() {
     });
     outcome.unwrap_or_else(|failure| panic!("{failure}"));
     assert!(
-        compared.get() > CASES / 10,
+        compared.get() > frames / 10,
         "only {} compared",
         compared.get()
     );
 }
 
-fn runner() -> TestRunner {
+fn runner(cases: u32) -> TestRunner {
     TestRunner::new(ProptestConfig {
-        cases: CASES,
+        cases,
         failure_persistence: None, // what fails becomes a golden frame
         ..ProptestConfig::default()
     })

@@ -17,7 +17,10 @@ mod golden;
 mod mutated;
 #[path = "support/plan.rs"]
 mod plan;
+#[path = "../../fuzz/properties/packet.rs"]
+mod property;
 #[path = "support/read.rs"]
+#[expect(dead_code, reason = "the two paths are for the property")]
 mod read;
 
 use differences::differences;
@@ -28,9 +31,9 @@ use flowmon_common::{
     Address, Direction, FlowKey, Frame, Link, Parsed, Refusal, parse,
     parse::{Fragment, Sender},
 };
-use mutated::{GOLDEN, mutated};
+use mutated::{GOLDEN, frames, mutated};
 use plan::plans;
-use proptest::{collection::vec, prelude::*, sample::Index, test_runner::TestCaseResult};
+use proptest::{collection::vec, option, prelude::*, sample::Index};
 
 fn cases(cases: u32) -> ProptestConfig {
     ProptestConfig {
@@ -53,27 +56,6 @@ fn identity(packet: &Parsed) -> (Address, Address, u8, u16, u16) {
         packet.source_port,
         packet.destination_port,
     )
-}
-
-/// Reads `bytes` in every way there is. Overflow panics in a debug build, so would a slice.
-fn read_in_every_way(bytes: &[u8], vlan_tci: Option<u16>, ethertype: u16) -> TestCaseResult {
-    let frame = Frame {
-        bytes,
-        vlan_tci,
-        ethertype,
-    };
-    for link in [Link::Ethernet, Link::Ip] {
-        let Ok(packet) = parse(&frame, link) else {
-            continue;
-        };
-        prop_assert!(packet.header_len + packet.payload_len <= bytes.len().try_into().unwrap());
-        let _ = read::quoted(&frame, &packet);
-    }
-    let by_full = read::full(&frame);
-    if let Some(by_fast) = read::fast(&frame) {
-        prop_assert_eq!(Ok(by_fast), by_full);
-    }
-    Ok(())
 }
 
 /// An ICMP error about the packet `quote`.
@@ -102,30 +84,28 @@ proptest! {
     #![proptest_config(cases(4000))]
 
     #[test]
-    fn no_bytes_panic_or_divide_the_two_paths(
+    fn any_bytes_hold(
         bytes in vec(any::<u8>(), 0..200),
-        vlan_tci in any::<Option<u16>>(),
-        ethertype in prop_oneof![Just(0x0800), Just(0x86dd), any::<u16>()],
-        typed in any::<bool>(),
+        ethertype in option::of(prop_oneof![Just(0x0800u16), Just(0x86dd)]),
     ) {
         let mut bytes = bytes;
-        if let (true, Some(place)) = (typed, bytes.get_mut(12..14)) {
+        if let (Some(ethertype), Some(place)) = (ethertype, bytes.get_mut(12..14)) {
             place.copy_from_slice(&ethertype.to_be_bytes());
         }
-        read_in_every_way(&bytes, vlan_tci, ethertype)?;
+        property::check(&bytes);
     }
+}
+
+proptest! {
+    #![proptest_config(cases(frames(8000)))]
 
     #[test]
-    fn no_mutated_frame_panics_or_divides_the_two_paths(
-        bytes in mutated(),
-        vlan_tci in any::<Option<u16>>(),
-        network in any::<bool>(),
-    ) {
-        let ethertype = bytes.get(12..14).map_or(0x0800, |kind| u16::from_be_bytes([kind[0], kind[1]]));
-        read_in_every_way(&bytes, vlan_tci, ethertype)?;
-        if let (true, Some(packet)) = (network, bytes.get(14..)) {
-            read_in_every_way(packet, None, ethertype)?;
+    fn any_mutated_frame_holds(bytes in mutated(), vlan_tci in any::<[u8; 2]>()) {
+        let mut bytes = bytes;
+        if let Some(place) = bytes.first_chunk_mut() {
+            *place = vlan_tci;
         }
+        property::check(&bytes);
     }
 }
 

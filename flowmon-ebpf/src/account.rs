@@ -53,7 +53,7 @@ fn uncommon(ctx: &TcContext, direction: Direction, link: Link) {
     let packet = room.write(Parsed::EMPTY);
     if let Err(refusal) = full(ctx, link, packet) {
         let traffic = traffic(&skb, ETHERNET_LEN);
-        count::unattributed(skb.ifindex(), direction, &traffic, Counter::from(refusal));
+        count::unattributed(&skb, direction, &traffic, Counter::from(refusal));
         return;
     }
     let mut key = FlowKey::new(skb.ifindex(), direction, packet);
@@ -76,6 +76,7 @@ fn full(ctx: &TcContext, link: Link, packet: &mut Parsed) -> Result<(), Refusal>
 fn attribute(skb: &Skb<'_>, key: &FlowKey, packet: &Parsed, direction: Direction) {
     let seen = Seen {
         traffic: traffic(skb, packet.header_len),
+        buffer_len: skb.frame_len(),
         direction,
         sender: packet.sender,
         timed: Timed::of(packet),
@@ -97,6 +98,8 @@ fn attribute(skb: &Skb<'_>, key: &FlowKey, packet: &Parsed, direction: Direction
 pub(crate) struct Seen {
     /// How much it is on the wire.
     pub(crate) traffic: Traffic,
+    /// How long the buffer is.
+    pub(crate) buffer_len: u32,
     /// Which way it goes.
     pub(crate) direction: Direction,
     /// What it says about who opened the flow.
@@ -155,5 +158,5 @@ pub(crate) unsafe fn add(flow: *mut FlowStats, seen: &Seen) {
     unsafe { atomic::add(&raw mut half.traffic.packets, seen.traffic.packets) };
     // SAFETY: a field of the entry.
     unsafe { atomic::add(&raw mut half.traffic.bytes, seen.traffic.bytes) };
-    count::total(slot, seen.direction, &seen.traffic);
+    count::total(slot, seen.direction, &seen.traffic, seen.buffer_len);
 }

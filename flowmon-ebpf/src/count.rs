@@ -1,24 +1,25 @@
 //! The exact totals, and the packets that belong to no flow.
 
-use flowmon_common::{Counter, Direction, Traffic};
+use flowmon_common::{Counter, Direction, PacketSource as _, Traffic};
 
-use crate::maps::{COUNTERS, ENDPOINTS, TOTALS};
+use crate::{
+    maps::{COUNTERS, ENDPOINTS, TOTALS},
+    packet::Skb,
+};
 
 /// Adds to an interface's totals. Plain additions: the row is this CPU's own, and tc programs do
 /// not interrupt one another.
 #[inline(always)]
-pub(crate) fn total(slot: u16, direction: Direction, traffic: &Traffic) {
+pub(crate) fn total(slot: u16, direction: Direction, traffic: &Traffic, buffer_len: u32) {
     let Some(totals) = TOTALS.get_ptr_mut(slot.into()) else {
         return;
     };
     // SAFETY: a pointer into this CPU's row of the map.
-    let totals = unsafe { &mut *totals };
-    let half = match direction {
-        Direction::Tx => &mut totals.tx,
-        Direction::Rx => &mut totals.rx,
-    };
-    half.packets += traffic.packets;
-    half.bytes += traffic.bytes;
+    let (wire, buffers) = unsafe { &mut *totals }.way_mut(direction);
+    wire.packets += traffic.packets;
+    wire.bytes += traffic.bytes;
+    buffers.packets += 1;
+    buffers.bytes += u64::from(buffer_len);
 }
 
 /// Adds to one of the counters.
@@ -38,11 +39,11 @@ pub(crate) fn read(counter: Counter) -> u64 {
 
 /// A packet that belongs to no flow is in the totals all the same.
 #[inline(never)]
-pub(crate) fn unattributed(ifindex: u32, direction: Direction, traffic: &Traffic, cause: Counter) {
+pub(crate) fn unattributed(skb: &Skb<'_>, direction: Direction, traffic: &Traffic, cause: Counter) {
     // SAFETY: userspace removes an entry only after it detached the programs that read it.
-    match unsafe { ENDPOINTS.get(ifindex) } {
+    match unsafe { ENDPOINTS.get(skb.ifindex()) } {
         Some(endpoint) => {
-            total(endpoint.slot, direction, traffic);
+            total(endpoint.slot, direction, traffic, skb.frame_len());
             count(cause, traffic.packets);
         }
         None => count(Counter::UnknownInterface, traffic.packets),

@@ -32,7 +32,7 @@ mod packet;
 mod scratch;
 
 use aya_ebpf::{bindings::TC_ACT_UNSPEC, macros::classifier, programs::TcContext};
-use flowmon_common::{Direction, Link};
+use flowmon_common::{Direction, Link, layout};
 
 /// What a container sent, at the ingress of its host-side interface.
 #[classifier]
@@ -76,6 +76,11 @@ fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
     // Unreachable: the verifier refuses programs that could come here.
     loop {}
 }
+
+/// Tells userspace that this is the kernel side it was built with.
+#[unsafe(link_section = "interface")]
+#[unsafe(no_mangle)]
+static INTERFACE: layout::Mark = layout::MARK;
 
 #[unsafe(link_section = "license")]
 #[unsafe(no_mangle)]

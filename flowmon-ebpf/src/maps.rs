@@ -5,7 +5,7 @@ use aya_ebpf::{
     maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
 };
 use flowmon_common::{
-    Clocks, Counter, Endpoint, FlowKey, FlowStats, FragmentKey, FragmentOwner, Totals,
+    Clocks, Counter, Crossed, Endpoint, FlowKey, FlowStats, FragmentKey, FragmentOwner,
     latency::Latencies,
     settings::{EVENTS_BYTES, MAX_ENDPOINTS, MAX_FLOWS, MAX_FRAGMENTS},
 };
@@ -18,7 +18,7 @@ pub(crate) static FLOWS: LruHashMap<FlowKey, FlowStats> =
 
 /// The truth: what crossed each interface, whatever became of the detail.
 #[map]
-pub(crate) static TOTALS: PerCpuArray<Totals> =
+pub(crate) static TOTALS: PerCpuArray<Crossed> =
     PerCpuArray::with_max_entries(MAX_ENDPOINTS as u32, 0);
 
 /// Round-trip times of each interface, in its row. Shared by the CPUs: samples are rare.

@@ -8,6 +8,7 @@ use crate::{
     account::{self, Seen},
     clock, count, emit, latency,
     maps::{ENDPOINTS, FLOWS},
+    packet::Skb,
     scratch,
 };
 
@@ -27,14 +28,19 @@ pub(crate) fn flow(ctx: &TcContext, key: &FlowKey, seen: &Seen) {
     let stats = &*stats; // by reference: a copy would not fit the stack
     match FLOWS.insert(key, stats, BPF_NOEXIST.into()) {
         Ok(()) => {
-            count::total(endpoint.slot, seen.direction, &seen.traffic);
+            count::total(
+                endpoint.slot,
+                seen.direction,
+                &seen.traffic,
+                seen.buffer_len,
+            );
             emit::new_flow(key, stats, seen.direction);
         }
         // Another CPU made the entry in the meantime, or there is no room for one.
         Err(errno) => match FLOWS.get_ptr_mut(key) {
             // SAFETY: a pointer to a live entry of the map.
             Some(flow) => unsafe { account::add(flow, seen) },
-            None => refused(ctx, key.ifindex, seen, errno),
+            None => refused(ctx, seen, errno),
         },
     }
 }
@@ -67,9 +73,9 @@ fn initiator(seen: &Seen, now: u64, endpoint: &Endpoint) -> Initiator {
 
 /// Why is worth a message, but one for each CPU is enough.
 #[inline(never)]
-fn refused(ctx: &TcContext, ifindex: u32, seen: &Seen, errno: i32) {
+fn refused(ctx: &TcContext, seen: &Seen, errno: i32) {
     if count::read(Counter::MapFull) == 0 {
         warn!(ctx, "the flow map refused an entry: errno {}", -errno);
     }
-    count::unattributed(ifindex, seen.direction, &seen.traffic, Counter::MapFull);
+    count::unattributed(&Skb(ctx), seen.direction, &seen.traffic, Counter::MapFull);
 }

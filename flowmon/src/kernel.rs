@@ -125,7 +125,7 @@ impl Datapath {
 
     /// The exact totals of a registered interface.
     pub fn totals(&self, ifindex: u32) -> Result<Totals, Error> {
-        self.maps.totals(ifindex)
+        Ok(self.maps.crossed(ifindex)?.wire)
     }
 
     /// What the kernel side could not attribute, by cause.

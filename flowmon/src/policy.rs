@@ -4,6 +4,7 @@
 //! [`Inventory`]; both are compiled into a ruleset that answers for one connection at a time.
 #![forbid(unsafe_code)]
 
+pub mod document;
 pub mod inventory;
 pub mod labels;
 pub mod model;
@@ -11,6 +12,7 @@ pub mod place;
 pub mod ruleset;
 pub mod verdict;
 
+pub use document::Documents;
 pub use inventory::Inventory;
 pub use labels::{Labels, Selector};
 pub use model::{Policy, PolicySet};

@@ -6,7 +6,7 @@
 #[expect(dead_code, reason = "the parser's own tests use the rest")]
 mod golden;
 
-use std::{cell::RefCell, fmt::Debug};
+use std::{cell::RefCell, env, fmt::Debug};
 
 use flowmon::kernel::{Datapath, Frame};
 use flowmon_common::{
@@ -202,18 +202,23 @@ fn frames_nobody_thought_of_give_what_the_host_parser_gives() {
         .collect();
     let mutations = prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..6);
     let cut = any::<prop::sample::Index>();
-    let cases = (
+    let mutants = (
         prop::sample::select(frames),
         mutations,
         proptest::option::weighted(0.2, cut),
     );
     let kernel = RefCell::new(Kernel::load());
+    let cases = match env::var("FLOWMON_FRAMES") {
+        Ok(number) => may(number.parse()),
+        Err(_) => 4000,
+    };
     let config = ProptestConfig {
-        cases: 4000,
+        cases,
+        max_global_rejects: cases,
         failure_persistence: None,
         ..ProptestConfig::default()
     };
-    proptest!(config, |((mut bytes, mutations, cut) in cases, segments in 0u32..50)| {
+    proptest!(config, |((mut bytes, mutations, cut) in mutants, segments in 0u32..50)| {
         for (index, value) in mutations {
             *index.get_mut(&mut bytes) = value;
         }

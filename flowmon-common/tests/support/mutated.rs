@@ -1,6 +1,6 @@
 //! Frames that nobody meant to send: golden and built ones with bytes changed, cut, made longer.
 
-use std::sync::LazyLock;
+use std::{env, sync::LazyLock};
 
 use proptest::{collection::vec, option, prelude::*, sample::Index};
 
@@ -8,6 +8,16 @@ use super::{
     golden::{Golden, load},
     plan::plans,
 };
+
+/// How many frames to try: as `FLOWMON_FRAMES` says (`scripts/soak`), or else as `usual`.
+pub(crate) fn frames(usual: u32) -> u32 {
+    match env::var("FLOWMON_FRAMES") {
+        Ok(number) => number
+            .parse()
+            .unwrap_or_else(|error| panic!("FLOWMON_FRAMES: {error}")),
+        Err(_) => usual,
+    }
+}
 
 /// Read once, changed thousands of times.
 pub(crate) static GOLDEN: LazyLock<Vec<Golden>> = LazyLock::new(load);

@@ -8,6 +8,12 @@ pub enum Error {
     /// Built with `FLOWMON_EBPF_OBJECT=none`.
     #[error("this flowmon was built without its kernel side; build it with ./scripts/flowmon")]
     NoObject,
+    /// `FLOWMON_EBPF_OBJECT` named an object that does not speak this binary's interface.
+    #[error(
+        "this flowmon was built with the kernel side of another build (FLOWMON_EBPF_OBJECT), which \
+         lays out its counters differently: build both from the same source"
+    )]
+    AnotherBuild,
     /// The process may not do it.
     #[error(
         "not permitted to {what}: flowmon needs {missing}; run it as root, or give it these \

@@ -10,7 +10,7 @@ use aya::{
     maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray},
 };
 use flowmon_common::{
-    Clocks, Counter, Endpoint, FlowKey, FlowStats, Totals, abi::Abi, settings::MAX_ENDPOINTS,
+    Clocks, Counter, Crossed, Endpoint, FlowKey, FlowStats, abi::Abi, settings::MAX_ENDPOINTS,
 };
 
 use super::{Error, batch::BatchReader};
@@ -27,7 +27,7 @@ pub(super) struct Maps {
     flows: HashMap<MapData, Shared<FlowKey>, Shared<FlowStats>>,
     flows_fd: OwnedFd,
     reader: BatchReader<FlowKey, FlowStats>,
-    totals: PerCpuArray<MapData, Shared<Totals>>,
+    totals: PerCpuArray<MapData, Shared<Crossed>>,
     counters: PerCpuArray<MapData, u64>,
     clocks: Array<MapData, Shared<Clocks>>,
     endpoints: HashMap<MapData, u32, Shared<Endpoint>>,
@@ -79,7 +79,7 @@ impl Maps {
 
     fn clear_totals(&mut self, slot: u16) -> Result<(), Error> {
         let cpus = self.totals.get(&slot.into(), 0)?.len();
-        let nothing = vec![Shared(Totals::default()); cpus];
+        let nothing = vec![Shared(Crossed::default()); cpus];
         let nothing = nothing.try_into().map_err(|error| Error::System {
             call: "allocating per-CPU values",
             error,
@@ -122,11 +122,11 @@ impl Maps {
             })
     }
 
-    pub(super) fn totals(&self, ifindex: u32) -> Result<Totals, Error> {
-        let mut sum = Totals::default();
+    pub(super) fn crossed(&self, ifindex: u32) -> Result<Crossed, Error> {
+        let mut sum = Crossed::default();
         if let Some(&slot) = self.slots.get(&ifindex) {
-            for Shared(totals) in self.totals.get(&slot.into(), 0)?.iter() {
-                sum += *totals;
+            for Shared(crossed) in self.totals.get(&slot.into(), 0)?.iter() {
+                sum += *crossed;
             }
         }
         Ok(sum)

@@ -3,6 +3,7 @@
 use std::panic::resume_unwind;
 
 use aya::{Ebpf, EbpfLoader, programs::SchedClassifier};
+use flowmon_common::layout;
 
 use super::{
     Error,
@@ -24,9 +25,7 @@ pub(super) const CLOCK: &str = "flowmon_clock";
 
 /// Creates the maps and has the programs verified.
 pub(super) fn load(max_flows: u32) -> Result<Ebpf, Error> {
-    if !is_embedded() {
-        return Err(Error::NoObject);
-    }
+    is_ours(OBJECT)?;
     raise_memlock();
     let mut ebpf = EbpfLoader::new()
         .map_max_entries("FLOWS", max_flows)
@@ -34,6 +33,17 @@ pub(super) fn load(max_flows: u32) -> Result<Ebpf, Error> {
         .map_err(|error| Error::loading(&error))?;
     verify(&mut ebpf)?;
     Ok(ebpf)
+}
+
+/// Is there an object, and does it speak this binary's interface?
+fn is_ours(object: &[u8]) -> Result<(), Error> {
+    if object.is_empty() {
+        return Err(Error::NoObject);
+    }
+    if !layout::is_in(object) {
+        return Err(Error::AnotherBuild);
+    }
+    Ok(())
 }
 
 /// What every run needs, all at once: most of the time until the first packet is counted goes by
@@ -99,5 +109,18 @@ fn raise_memlock() {
     use nix::sys::resource::{RLIM_INFINITY, Resource, setrlimit};
     if let Err(error) = setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY) {
         tracing::debug!(%error, "RLIMIT_MEMLOCK stays as it is; only kernels before 5.11 need it raised");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Error, is_ours};
+    use flowmon_common::layout::MARK;
+
+    #[test]
+    fn an_object_of_another_build_is_refused() {
+        assert!(matches!(is_ours(&[]), Err(Error::NoObject)));
+        assert!(matches!(is_ours(b"\x7fELF"), Err(Error::AnotherBuild)));
+        assert!(is_ours(&[&b"\x7fELF"[..], &MARK].concat()).is_ok());
     }
 }

@@ -181,7 +181,7 @@ impl<'a> FlowRecord<'a> {
             rx: Counted::of(flow, &flow.stats.rx),
             tcp: flow.tcp_state(moments.now_ns).map(|state| Tcp { state }),
             rtt: RoundTrips::of(flow),
-            dns: flow.dns(),
+            dns: flow.dns(moments.now_ns),
             icmp: flow.icmp(),
             icmp_errors: IcmpErrors::of(flow),
         }

@@ -1,8 +1,15 @@
 //! Who exists: namespaces, pods, nodes and services, as the cluster (or its YAML) says.
 
+mod objects;
+mod read;
+#[cfg(test)]
+mod tests;
+
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use ipnetwork::IpNetwork;
+
+pub use read::{Listing, Reader, read};
 
 use super::{Labels, model::PortProtocol};
 

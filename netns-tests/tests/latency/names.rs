@@ -1,6 +1,7 @@
 //! DNS: what was asked, what came back, and how long it took.
 
 use std::net::{SocketAddr, UdpSocket};
+use std::time::Duration;
 
 use flowmon::lab::traffic::{dns_lookup, ping};
 use netns_tests::require_root;
@@ -29,7 +30,7 @@ fn a_name_that_is_found_takes_a_round_trip_to_the_server() -> TestResult {
         exchanges.push((SocketAddr::new(from.ip(), port), server));
     }
     let said = end(watch);
-    let dns = json!({"queries": 1, "answers": 1, "rcodes": ["NOERROR"]});
+    let dns = json!({"queries": 1, "answers": 1, "timeouts": 0, "rcodes": ["NOERROR"]});
     for (client, server) in exchanges {
         for (pod, local, remote, side, other) in [
             (&pair.near, client, server, "network", "container"),
@@ -77,7 +78,7 @@ fn what_a_name_server_refuses_shows() -> TestResult {
     }
     let said = end(watch);
     let names = RCODES.map(|(_, name)| name);
-    let dns = json!({"queries": 3, "answers": 3, "rcodes": names});
+    let dns = json!({"queries": 3, "answers": 3, "timeouts": 0, "rcodes": names});
     let (local, remote) = (client.local_addr()?, server.local_addr()?);
     let flow = flow_at(&said, &pair.near, "udp", local, remote);
     assert_eq!(flow.pointer("/dns"), Some(&dns));
@@ -104,9 +105,43 @@ fn a_query_that_nobody_answers_times_nothing() -> TestResult {
     let (local, remote) = (client.local_addr()?, server.local_addr()?);
     for (pod, local, remote) in [(&pair.near, local, remote), (&pair.far, remote, local)] {
         let flow = flow_at(&said, pod, "udp", local, remote);
-        let dns = json!({"queries": 1, "answers": 0, "rcodes": []});
+        let dns = json!({"queries": 1, "answers": 0, "timeouts": 0, "rcodes": []});
         assert_eq!(flow.pointer("/dns"), Some(&dns), "{flow}");
         assert_eq!(flow.pointer("/rtt"), None, "{flow}");
+    }
+    Ok(())
+}
+
+/// As resolvers do: it waits for an answer, asks again, and gives up at last.
+#[test]
+fn queries_without_an_answer_in_time_are_counted() -> TestResult {
+    /// Longer than flowmon's 2 s.
+    const RESOLVER_TIMEOUT: Duration = Duration::from_millis(2100);
+    if !require_root("queries_without_an_answer_in_time_are_counted") {
+        return Ok(());
+    }
+    let pair = Pair::close()?;
+    let (client, server) = sockets(&pair)?;
+    client.set_read_timeout(Some(RESOLVER_TIMEOUT))?;
+    let watch = pair.watch();
+    let mut message = [0; 512];
+    for is_answered in [false, true, false] {
+        client.send(QUERY)?;
+        let (length, from) = server.recv_from(&mut message)?;
+        if is_answered {
+            for (byte, value) in message.iter_mut().skip(2).zip([0x81, 0x80]) {
+                *byte = value;
+            }
+            server.send_to(message.get(..length).ok_or("a message")?, from)?;
+        }
+        assert_eq!(client.recv(&mut message).is_ok(), is_answered);
+    }
+    let said = end(watch);
+    let (local, remote) = (client.local_addr()?, server.local_addr()?);
+    let dns = json!({"queries": 3, "answers": 1, "timeouts": 2, "rcodes": ["NOERROR"]});
+    for (pod, local, remote) in [(&pair.near, local, remote), (&pair.far, remote, local)] {
+        let flow = flow_at(&said, pod, "udp", local, remote);
+        assert_eq!(flow.pointer("/dns"), Some(&dns), "{flow}");
     }
     Ok(())
 }
