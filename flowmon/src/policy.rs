@@ -7,6 +7,7 @@
 pub mod document;
 pub mod inventory;
 pub mod labels;
+pub mod lint;
 pub mod model;
 pub mod place;
 pub mod ruleset;
@@ -15,6 +16,7 @@ pub mod verdict;
 pub use document::Documents;
 pub use inventory::Inventory;
 pub use labels::{Labels, Selector};
+pub use lint::lint;
 pub use model::{Policy, PolicySet};
 pub use place::{Place, Problem, Severity};
 pub use ruleset::{Ruleset, Settings};
