@@ -28,6 +28,8 @@ pub struct Cli {
 pub enum Command {
     /// Watch interfaces, live.
     Watch(WatchArgs),
+    /// Are these policy documents valid, and do they mean what they seem to?
+    Check(CheckArgs),
     /// List interfaces: what is behind each, and whether `--iface all` watches it.
     Interfaces {
         /// What to print.
@@ -63,6 +65,31 @@ pub struct WatchArgs {
     /// How to attach: tcx (Linux 6.6 and newer) or clsact.
     #[arg(long, value_enum, default_value = "auto", env = "FLOWMON_HOOK")]
     hook: HookArg,
+}
+
+/// `flowmon check`
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// Files and folders of policies, YAML or JSON; - is standard input.
+    #[arg(
+        required = true,
+        value_name = "PATH",
+        env = "FLOWMON_POLICIES",
+        value_delimiter = ','
+    )]
+    pub paths: Vec<PathBuf>,
+    /// Who is who: files and folders with what `kubectl get pods,ns,svc,nodes -A -o yaml` prints. With
+    /// it, selectors and ports that nobody has are found.
+    #[arg(
+        long, num_args = 1.., value_name = "PATH", env = "FLOWMON_INVENTORY", value_delimiter = ','
+    )]
+    pub inventory: Vec<PathBuf>,
+    /// What to print.
+    #[arg(long, value_enum, default_value = "table", env = "FLOWMON_OUTPUT")]
+    pub output: ListOutput,
+    /// Fail on warnings too (exit code 1).
+    #[arg(long, env = "FLOWMON_STRICT")]
+    pub strict: bool,
 }
 
 /// `flowmon demo`

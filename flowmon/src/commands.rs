@@ -1,8 +1,10 @@
 //! One file per command: from settings to exit code.
 
+mod check;
 mod cleanup;
 mod demo;
 mod doctor;
+mod files;
 mod interfaces;
 mod watch;
 
@@ -19,6 +21,8 @@ use crate::{
 pub enum Exit {
     /// Done, nothing found.
     Done = 0,
+    /// Violations were found.
+    Violations = 1,
     /// Wrong usage or input, or output that can't be written.
     Usage = 2,
     /// Can't observe here: privileges or kernel.
@@ -69,6 +73,7 @@ impl From<pipeline::Error> for Failure {
 pub fn run(cli: Cli) -> ExitCode {
     let result = match cli.command {
         Command::Watch(args) => watch::run(&args.settings()),
+        Command::Check(args) => check::run(&args),
         Command::Interfaces { output } => interfaces::run(output),
         Command::Cleanup => cleanup::run(),
         Command::Doctor => doctor::run(),

@@ -10,6 +10,7 @@ pub mod labels;
 pub mod lint;
 pub mod model;
 pub mod place;
+pub mod rules;
 pub mod ruleset;
 pub mod verdict;
 

@@ -5,6 +5,7 @@
 //! not hide the others.
 
 mod admin;
+mod admin_peer;
 mod admin_port;
 mod json;
 mod metadata;

@@ -1,7 +1,7 @@
 //! Policies that are valid and probably not meant. What can be seen in a document alone is found where
 //! it is read (`document/`); here is what takes all policies, or who exists, to see.
 //!
-//! `docs/lint.md` lists every rule.
+//! `docs/check.md` lists every rule.
 
 mod cover;
 mod dns;

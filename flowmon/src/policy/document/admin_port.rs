@@ -1,7 +1,7 @@
 //! Ports of the admin kinds.
 
 use super::{
-    admin::exactly_one,
+    admin_peer::exactly_one,
     network_policy::{read_number, read_protocol},
     walk::{Cursor, Fields, Findings},
 };

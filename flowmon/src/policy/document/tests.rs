@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use super::{Documents, read};
-use crate::policy::{Problem, Severity, model::Policy};
+use crate::policy::{Problem, Severity, model::Policy, rules};
 
 mod admin;
 mod network_policy;
@@ -25,6 +25,7 @@ fn policy(text: &str) -> Policy {
 /// Each problem as `severity line:column rule path`.
 fn problems(documents: &Documents) -> Vec<String> {
     let line = |problem: &Problem| {
+        assert!(rules::meaning(problem.rule).is_some(), "{}", problem.rule);
         let place = &problem.place;
         let severity = match problem.severity {
             Severity::Error => "E",

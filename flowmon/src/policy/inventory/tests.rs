@@ -5,7 +5,7 @@
 use std::{net::IpAddr, sync::Arc};
 
 use super::{Backend, Listing, PodId, TargetPort, read};
-use crate::policy::model::PortProtocol;
+use crate::policy::{Problem, model::PortProtocol, rules};
 
 fn of(text: &str) -> Listing {
     read([(Arc::from("cluster.yaml"), text)])
@@ -24,7 +24,11 @@ fn ip(text: &str) -> IpAddr {
 
 fn rules(listing: &Listing) -> Vec<(&str, u32)> {
     let problems = listing.problems.iter();
-    problems.map(|it| (it.rule, it.place.line)).collect()
+    let known = |it: &Problem| {
+        assert!(rules::meaning(it.rule).is_some(), "{}", it.rule);
+        (it.rule, it.place.line)
+    };
+    problems.map(known).collect()
 }
 
 #[test]

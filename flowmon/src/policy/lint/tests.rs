@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::lint;
-use crate::policy::{Severity, document, inventory};
+use crate::policy::{Severity, document, inventory, rules};
 
 const CLUSTER: &str = "
 {apiVersion: v1, kind: Namespace, metadata: {name: shop, labels: {team: web}}}
@@ -49,6 +49,7 @@ fn found(policies: &str, with_inventory: bool) -> Vec<String> {
     let problems = lint(&documents.set, with_inventory.then_some(&listing.inventory));
     let line = |it: &crate::policy::Problem| {
         assert!(it.severity < Severity::Error);
+        assert!(rules::meaning(it.rule).is_some(), "{}", it.rule);
         format!("{} {}", it.rule, it.place.path)
             .trim_end()
             .to_owned()

@@ -1,0 +1,85 @@
+//! Files and folders of documents: every YAML and JSON file, in the order of their names.
+
+use std::{
+    fs::{self, File},
+    io::{self, Read as _},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use super::{Exit, Failure};
+use crate::sinks::escaped;
+
+/// A file that is longer is no document that somebody wrote; the inventory of 100,000 pods is shorter.
+const LONGEST: u64 = 1 << 30;
+/// Folders in folders: more is a loop.
+const DEEPEST: usize = 32;
+const EXTENSIONS: [&str; 3] = ["yaml", "yml", "json"];
+
+/// Gives `each` every file's name and text. A file that is named is read whatever it is called; `-` is
+/// standard input. Hidden files and folders in folders are passed over.
+pub(super) fn read(
+    paths: &[PathBuf],
+    mut each: impl FnMut(&Arc<str>, &str),
+) -> Result<(), Failure> {
+    for path in paths {
+        if path == Path::new("-") {
+            let text = text(io::stdin().lock());
+            each(&"-".into(), &text.map_err(|error| failure(path, &error))?);
+            continue;
+        }
+        let mut files = Vec::new();
+        list(path, 0, &mut files)?;
+        for file in files {
+            let opened = File::open(&file).and_then(text);
+            let name = file.display().to_string().into();
+            each(&name, &opened.map_err(|error| failure(&file, &error))?);
+        }
+    }
+    Ok(())
+}
+
+fn failure(path: &Path, error: &io::Error) -> Failure {
+    let name = path.display().to_string();
+    Failure::new(Exit::Usage, format_args!("{}: {error}", escaped(&name)))
+}
+
+fn text(source: impl io::Read) -> io::Result<String> {
+    let mut text = String::new();
+    source.take(LONGEST + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > LONGEST {
+        return Err(io::Error::other("longer than 1 GiB"));
+    }
+    Ok(text)
+}
+
+/// The file itself, or the files in the folder and below.
+fn list(path: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Result<(), Failure> {
+    let failed = |error| failure(path, &error);
+    if !fs::metadata(path).map_err(failed)?.is_dir() {
+        files.push(path.to_owned());
+        return Ok(());
+    }
+    if depth == DEEPEST {
+        return Err(failure(
+            path,
+            &io::Error::other("too many folders in folders"),
+        ));
+    }
+    let entries = fs::read_dir(path).map_err(failed)?;
+    let mut inside = entries
+        .map(|entry| entry.map(|entry| entry.path()))
+        .collect::<io::Result<Vec<_>>>()
+        .map_err(failed)?;
+    inside.sort();
+    for path in inside {
+        let name = path.file_name().unwrap_or_default();
+        let is_hidden = name.as_encoded_bytes().starts_with(b".");
+        let extension = path.extension().and_then(|extension| extension.to_str());
+        let is_document = extension.is_some_and(|extension| EXTENSIONS.contains(&extension));
+        if !is_hidden && (is_document || path.is_dir()) {
+            list(&path, depth + 1, files)?;
+        }
+    }
+    Ok(())
+}
