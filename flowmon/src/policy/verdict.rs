@@ -109,6 +109,28 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// Every one.
+    pub const ALL: [Self; 18] = [
+        Self::RuleMatched,
+        Self::NoRuleMatched,
+        Self::NotIsolated,
+        Self::NoPolicies,
+        Self::Itself,
+        Self::OwnNode,
+        Self::UndefinedProtocol,
+        Self::ServiceAddress,
+        Self::BackendsDiffer,
+        Self::EqualPriorities,
+        Self::DomainNames,
+        Self::UnknownPort,
+        Self::UnknownPod,
+        Self::UnknownNamespace,
+        Self::UnknownNode,
+        Self::AmbiguousAddress,
+        Self::UnknownDirection,
+        Self::UnknownEndpoint,
+    ];
+
     /// Its name in records and metrics.
     pub const fn label(self) -> &'static str {
         match self {
