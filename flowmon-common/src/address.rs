@@ -25,6 +25,12 @@ impl Address {
         Self(words)
     }
 
+    /// The four words, each as it lies in memory.
+    #[inline(always)]
+    pub const fn words(self) -> [u32; 4] {
+        self.0
+    }
+
     /// The sixteen bytes in the order of the wire.
     pub const fn octets(self) -> [u8; 16] {
         let [a, b, c, d] = self.0;

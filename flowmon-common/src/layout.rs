@@ -2,16 +2,19 @@
 
 /// What defines the interface, by its text: whatever is changed in it, a comment or what a field
 /// means, makes another interface. That is stricter than need be, and needs no one to think of it.
-const INTERFACE: [&[u8]; 9] = [
+const INTERFACE: [&[u8]; 12] = [
     include_bytes!("address.rs"),
     include_bytes!("counter.rs"),
     include_bytes!("event.rs"),
     include_bytes!("fragment.rs"),
+    include_bytes!("hygiene.rs"),
     include_bytes!("key.rs"),
     include_bytes!("latency.rs"),
     include_bytes!("probe.rs"),
     include_bytes!("settings.rs"),
+    include_bytes!("sketch.rs"),
     include_bytes!("stats.rs"),
+    include_bytes!("witness.rs"),
 ];
 
 /// The bytes that the kernel side carries and userspace looks for in it.

@@ -1,6 +1,6 @@
 //! What userspace tells the kernel side.
 
-use crate::abi::abi;
+use crate::{abi::abi, address::Address};
 
 /// A watched interface: the value of its entry in `ENDPOINTS`, by ifindex.
 #[repr(C)]
@@ -11,10 +11,23 @@ pub struct Endpoint {
     pub settled_ns: u64,
     /// Row of the interface in the totals.
     pub slot: u16,
+    /// IP versions of which all the endpoint's addresses are in `OWNED`: bit `n` is version `n`.
+    pub owned: u16,
     /// Named padding.
-    pub reserved: [u16; 3],
+    pub reserved: u32,
 }
 abi!(Endpoint, size = 16, align = 8);
+
+/// An address that belongs to the endpoint behind an interface: a key of `OWNED`.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Owned {
+    /// The interface.
+    pub ifindex: u32,
+    /// The address.
+    pub address: Address,
+}
+abi!(Owned, size = 20, align = 4);
 
 /// The kernel's two clocks at one moment.
 #[repr(C)]
@@ -31,6 +44,8 @@ abi!(Clocks, size = 16, align = 8);
 pub const MAX_FLOWS: u32 = 65_536;
 /// Interfaces that can be watched at once.
 pub const MAX_ENDPOINTS: u16 = 1024;
+/// Addresses that can be known to be somebody's, of all interfaces together.
+pub const MAX_OWNED: u32 = 16_384;
 /// Datagrams that can be in pieces at once.
 pub const MAX_FRAGMENTS: u32 = 8192;
 /// Size of the event ring: a power of two, in whole pages.

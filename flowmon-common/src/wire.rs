@@ -66,6 +66,12 @@ pub mod tcp {
     pub const SYN: u8 = 0x02;
     /// Reset the connection.
     pub const RST: u8 = 0x04;
+    /// Hand the data to the receiver now.
+    pub const PSH: u8 = 0x08;
     /// The acknowledgement field counts.
     pub const ACK: u8 = 0x10;
+    /// The urgent pointer counts.
+    pub const URG: u8 = 0x20;
+    /// The flags that say what a segment is for; the others are about congestion.
+    pub const ALL: u8 = 0x3f;
 }

@@ -1,7 +1,7 @@
 //! The kernel side of flowmon: counts every packet of every watched interface, by flow.
 //!
 //! It observes. Each program ends in `TC_ACT_UNSPEC`, so whatever is attached behind it runs as if
-//! flowmon were not there.
+//! flowmon were not there; those of XDP end in `XDP_PASS`.
 #![no_std]
 #![no_main]
 #![feature(core_intrinsics)]
@@ -24,14 +24,20 @@ mod clock;
 mod count;
 mod emit;
 mod fragments;
+mod frame;
 mod icmp;
 mod latency;
 mod maps;
 mod open;
 mod packet;
 mod scratch;
+mod witness;
 
-use aya_ebpf::{bindings::TC_ACT_UNSPEC, macros::classifier, programs::TcContext};
+use aya_ebpf::{
+    bindings::{TC_ACT_UNSPEC, xdp_action::XDP_PASS},
+    macros::{classifier, xdp},
+    programs::{TcContext, XdpContext},
+};
 use flowmon_common::{Direction, Link, layout};
 
 /// What a container sent, at the ingress of its host-side interface.
@@ -56,6 +62,13 @@ fn flowmon_ip_tx(ctx: TcContext) -> i32 {
 #[classifier]
 fn flowmon_ip_rx(ctx: TcContext) -> i32 {
     observe(&ctx, Direction::Rx, Link::Ip)
+}
+
+/// The witness: what a container sent, at the XDP hook of its host-side interface.
+#[xdp]
+fn flowmon_xdp(ctx: XdpContext) -> u32 {
+    witness::frame(&ctx);
+    XDP_PASS
 }
 
 /// Reads the kernel's clocks. Attached nowhere: userspace runs it.

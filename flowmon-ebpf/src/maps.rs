@@ -1,13 +1,16 @@
 //! Every map. Userspace names them in `flowmon/src/kernel/maps.rs`.
 
 use aya_ebpf::{
+    bindings::BPF_F_NO_PREALLOC,
     macros::map,
     maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
 };
 use flowmon_common::{
-    Clocks, Counter, Crossed, Endpoint, FlowKey, FlowStats, FragmentKey, FragmentOwner,
+    Clocks, Counter, Crossed, Endpoint, FlowKey, FlowStats, FragmentKey, FragmentOwner, Owned,
+    Scans, Targets, Witness,
+    hygiene::Hygiene,
     latency::Latencies,
-    settings::{EVENTS_BYTES, MAX_ENDPOINTS, MAX_FLOWS, MAX_FRAGMENTS},
+    settings::{EVENTS_BYTES, MAX_ENDPOINTS, MAX_FLOWS, MAX_FRAGMENTS, MAX_OWNED},
 };
 
 /// The detail: one entry per flow. When it is full the least recently used entry goes, so it is
@@ -37,6 +40,29 @@ pub(crate) static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(Cou
 #[map]
 pub(crate) static ENDPOINTS: HashMap<u32, Endpoint> =
     HashMap::with_max_entries(MAX_ENDPOINTS as u32, 0);
+
+/// What XDP saw of each interface, in its row.
+#[map]
+pub(crate) static WITNESSES: PerCpuArray<Witness> =
+    PerCpuArray::with_max_entries(MAX_ENDPOINTS as u32, 0);
+
+/// What was odd about it. Shared by the CPUs: there is little of it.
+#[map]
+pub(crate) static HYGIENE: Array<Hygiene> = Array::with_max_entries(MAX_ENDPOINTS as u32, 0);
+
+/// Whom each interface's endpoint asked for connections: two rows each, which take turns.
+#[map]
+pub(crate) static TARGETS: Array<Targets> = Array::with_max_entries(MAX_ENDPOINTS as u32 * 2, 0);
+
+/// Whose turn it is.
+#[map]
+pub(crate) static SCANS: Array<Scans> = Array::with_max_entries(1, 0);
+
+/// The addresses that are known to be somebody's. Only userspace writes it, so it takes no memory
+/// before it has to.
+#[map]
+pub(crate) static OWNED: HashMap<Owned, u32> =
+    HashMap::with_max_entries(MAX_OWNED, BPF_F_NO_PREALLOC);
 
 /// First fragments, for the others of their datagram.
 #[map]

@@ -10,6 +10,7 @@ struct Room {
     packet: MaybeUninit<Parsed>,
     quoted: MaybeUninit<Parsed>,
     stats: MaybeUninit<FlowStats>,
+    offset: MaybeUninit<usize>,
 }
 
 #[map]
@@ -37,4 +38,12 @@ pub(crate) fn stats() -> Option<&'static mut MaybeUninit<FlowStats>> {
     let room = SCRATCH.get_ptr_mut(0)?;
     // SAFETY: as above.
     Some(unsafe { &mut (*room).stats })
+}
+
+/// For an offset that the verifier is to forget.
+#[inline(always)]
+pub(crate) fn offset() -> Option<&'static mut MaybeUninit<usize>> {
+    let room = SCRATCH.get_ptr_mut(0)?;
+    // SAFETY: as above.
+    Some(unsafe { &mut (*room).offset })
 }

@@ -1,12 +1,12 @@
 //! What can be typed. The only file that names clap.
 
-use std::{io::IsTerminal as _, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, io::IsTerminal as _, net::IpAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use flowmon_common::settings::MAX_FLOWS;
 
 use crate::{
-    kernel::Hook,
+    kernel::{Hook, XdpMode},
     selection::Pattern,
     settings::{Output, Places, Watch},
 };
@@ -65,6 +65,10 @@ pub struct WatchArgs {
     /// How to attach: tcx (Linux 6.6 and newer) or clsact.
     #[arg(long, value_enum, default_value = "auto", env = "FLOWMON_HOOK")]
     hook: HookArg,
+    /// An address of the endpoint behind an interface, as in veth12ab=10.0.0.5; several at once. What
+    /// it sends from others of the same IP version counts as spoofed.
+    #[arg(long, value_delimiter = ',', value_name = "IFACE=ADDRESS", value_parser = owner, env = "FLOWMON_OWNS")]
+    owns: Vec<(String, IpAddr)>,
 }
 
 /// `flowmon check`
@@ -113,6 +117,10 @@ struct ViewArgs {
     /// What to print; auto is a table on a terminal and JSON otherwise.
     #[arg(long, value_enum, default_value = "auto", env = "FLOWMON_OUTPUT")]
     output: OutputArg,
+    /// A second count of what endpoints send, by XDP, to compare with, and a look at what is odd about
+    /// it. Costs bulk TCP some percent: the kernel copies each buffer for XDP.
+    #[arg(long, value_enum, default_value = "off", env = "FLOWMON_XDP")]
+    xdp: XdpArg,
     #[command(flatten)]
     places: PlaceArgs,
 }
@@ -128,6 +136,17 @@ pub struct PlaceArgs {
         env = "FLOWMON_CNI_RESULTS"
     )]
     cni_results: PathBuf,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum XdpArg {
+    /// None.
+    Off,
+    /// Generic XDP.
+    Skb,
+    /// In the driver. On a veth this takes segmentation offload from the container, and with it most
+    /// of its TCP throughput.
+    Native,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -163,6 +182,13 @@ impl WatchArgs {
                 HookArg::Tcx => Some(Hook::Tcx),
                 HookArg::Clsact => Some(Hook::Clsact),
             },
+            owned: self.owns.into_iter().fold(
+                BTreeMap::new(),
+                |mut owned: BTreeMap<String, Vec<IpAddr>>, (interface, address)| {
+                    owned.entry(interface).or_default().push(address);
+                    owned
+                },
+            ),
             ..self.view.settings(self.iface)
         }
     }
@@ -199,8 +225,21 @@ impl ViewArgs {
             max_flows: MAX_FLOWS,
             hook: None,
             places: self.places.settings(),
+            xdp: match self.xdp {
+                XdpArg::Skb => Some(XdpMode::Skb),
+                XdpArg::Native => Some(XdpMode::Native),
+                XdpArg::Off => None,
+            },
+            owned: BTreeMap::new(),
         }
     }
+}
+
+fn owner(text: &str) -> Result<(String, IpAddr), String> {
+    text.split_once('=')
+        .and_then(|(interface, address)| Some((interface.to_owned(), address.parse().ok()?)))
+        .filter(|(interface, _)| !interface.is_empty())
+        .ok_or_else(|| "expected INTERFACE=ADDRESS, like veth12ab=10.0.0.5".to_owned())
 }
 
 fn duration(text: &str) -> Result<Duration, String> {

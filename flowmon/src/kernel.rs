@@ -9,16 +9,19 @@ mod clsact;
 mod diagnose;
 mod error;
 mod events;
+mod link;
 mod maps;
 mod object;
 mod tcx;
 mod test_run;
 mod ticks;
+mod witness;
+mod xdp;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, net::IpAddr, os::fd::OwnedFd, sync::Arc};
 
 use aya::Ebpf;
-use flowmon_common::{Clocks, Counter, FlowKey, Totals};
+use flowmon_common::{Clocks, Counter, FlowKey, Targets, Totals, Witness, hygiene::Hygiene};
 
 pub use attach::Hook;
 pub use diagnose::{Check, Finding, diagnose};
@@ -26,21 +29,42 @@ pub use error::Error;
 pub use events::{Diagnostics, Events};
 pub use object::{ProgramFacts, is_embedded};
 pub use test_run::{Frame, Outcome};
+pub use xdp::XdpMode;
 
-use crate::model::{Flow, Interface};
+use crate::model::{Flow, Interface, Reading};
 use attach::Attachment;
 use clsact::Owner;
 use maps::Maps;
 use ticks::Ticks;
+use witness::WitnessMaps;
 
 /// The loaded programs, their maps, and the interfaces they are attached to.
 pub struct Datapath {
     ebpf: Ebpf,
     maps: Maps,
-    attached: BTreeMap<u32, Attachment>,
+    witness: WitnessMaps,
+    attached: BTreeMap<u32, Attached>,
+    xdp: Option<XdpMode>,
     ticks: Ticks,
     /// Of the clsact filters, if there are any.
     owner: Option<Arc<Owner>>,
+}
+
+/// What is attached to an interface. Dropping it detaches.
+struct Attached {
+    /// First: what it counts after this is gone, nobody would compare.
+    _witness: Option<OwnedFd>,
+    _flows: Attachment,
+}
+
+/// What became of attaching.
+#[derive(Debug)]
+pub struct Hooks {
+    /// How flows are counted.
+    pub flows: Hook,
+    /// The witness: there or not, because it was not asked for or does not fit the interface; or
+    /// why there is none.
+    pub witness: Result<Option<XdpMode>, Error>,
 }
 
 impl Datapath {
@@ -48,14 +72,22 @@ impl Datapath {
     pub fn load(max_flows: u32) -> Result<Self, Error> {
         let mut ebpf = object::load(max_flows)?;
         let maps = Maps::take(&mut ebpf, max_flows)?;
+        let witness = WitnessMaps::take(&mut ebpf)?;
         let ticks = Ticks::new(read_clocks(&mut ebpf, &maps)?);
         Ok(Self {
             ticks,
             ebpf,
             maps,
+            witness,
             attached: BTreeMap::new(),
+            xdp: None,
             owner: None,
         })
+    }
+
+    /// Interfaces that are attached to from here on get a witness, in this mode.
+    pub const fn set_witness(&mut self, mode: Option<XdpMode>) {
+        self.xdp = mode;
     }
 
     /// The stream of new flows. There is one.
@@ -68,7 +100,8 @@ impl Datapath {
         Diagnostics::open(&mut self.ebpf)
     }
 
-    /// Attaches to both directions of `interface`, and says by which hook.
+    /// Attaches to both directions of `interface`, and says by which hook; and the witness, without
+    /// which it does.
     ///
     /// Whoever speaks first in a connectionless protocol after `settled_ns` (`CLOCK_MONOTONIC`) is
     /// taken to have opened the flow.
@@ -77,16 +110,38 @@ impl Datapath {
         interface: &Interface,
         hook: Option<Hook>,
         settled_ns: u64,
-    ) -> Result<Hook, Error> {
-        self.maps.register(interface.ifindex, settled_ns)?;
+    ) -> Result<Hooks, Error> {
+        self.register(interface.ifindex, settled_ns)?;
+        // The witness first: making a tcx link waits until no packet is under way that it missed.
+        let witness = match self.xdp {
+            Some(mode) if xdp::shows_endpoint(interface) => {
+                xdp::attach(&mut self.ebpf, interface, mode).map(|link| Some((mode, link)))
+            }
+            _ => Ok(None),
+        };
         match attach::attach(&mut self.ebpf, &mut self.owner, interface, hook) {
-            Ok(attachment) => {
-                let hook = attachment.hook();
-                self.attached.insert(interface.ifindex, attachment);
-                Ok(hook)
+            Ok(flows) => {
+                let (mode, witness) = match witness {
+                    Ok(witness) => {
+                        let (mode, link) = witness.unzip();
+                        (Ok(mode), link)
+                    }
+                    Err(error) => (Err(error), None),
+                };
+                let hook = flows.hook();
+                let attached = Attached {
+                    _witness: witness,
+                    _flows: flows,
+                };
+                self.attached.insert(interface.ifindex, attached);
+                Ok(Hooks {
+                    flows: hook,
+                    witness: mode,
+                })
             }
             Err(error) => {
-                self.maps.release(interface.ifindex)?;
+                drop(witness);
+                self.release(interface.ifindex, &[])?;
                 Err(error)
             }
         }
@@ -100,6 +155,7 @@ impl Datapath {
     /// Forgets an interface that was detached: its flows and its totals are for another now.
     pub fn release(&mut self, ifindex: u32, flows: &[FlowKey]) -> Result<(), Error> {
         self.maps.remove_flows(flows)?;
+        self.witness.disown(ifindex)?;
         self.maps.release(ifindex)
     }
 
@@ -128,6 +184,46 @@ impl Datapath {
         Ok(self.maps.crossed(ifindex)?.wire)
     }
 
+    /// These, and no others, are the addresses of the endpoint behind an interface: its packets
+    /// from others count as spoofed. Of an IP version without an address here nothing is known, so
+    /// nothing is judged.
+    pub fn own(&mut self, ifindex: u32, addresses: &[IpAddr]) -> Result<(), Error> {
+        self.maps.set_owned(ifindex, 0)?;
+        let versions = self.witness.own(ifindex, addresses)?;
+        self.maps.set_owned(ifindex, versions)
+    }
+
+    /// What the witness and the flow programs count of what the endpoint sent.
+    pub fn reading(&self, ifindex: u32) -> Result<Reading, Error> {
+        let before = self.maps.crossed(ifindex)?;
+        let witness = match self.maps.slot(ifindex) {
+            Some(slot) => self.witness.witness(slot)?,
+            None => Witness::default(),
+        };
+        Ok(Reading {
+            before,
+            witness,
+            after: self.maps.crossed(ifindex)?,
+        })
+    }
+
+    /// What the witness found odd.
+    pub fn hygiene(&self, ifindex: u32) -> Result<Hygiene, Error> {
+        let slot = self.maps.slot(ifindex);
+        slot.map_or_else(|| Ok(Hygiene::default()), |slot| self.witness.hygiene(slot))
+    }
+
+    /// Ends an interval of [`Self::targets`], and begins one.
+    pub fn turn_targets(&mut self) -> Result<(), Error> {
+        self.witness.turn()
+    }
+
+    /// Whom the endpoint asked for connections in the interval that ended; once.
+    pub fn targets(&mut self, ifindex: u32) -> Result<Targets, Error> {
+        let slot = self.maps.slot(ifindex);
+        slot.map_or_else(|| Ok(Targets::default()), |slot| self.witness.targets(slot))
+    }
+
     /// What the kernel side could not attribute, by cause.
     pub fn counters(&self) -> Result<Vec<(Counter, u64)>, Error> {
         self.maps.counters()
@@ -145,7 +241,8 @@ impl Datapath {
 
     /// Registers an interface without attaching to it, so that [`Self::run`] can play its part.
     pub fn register(&mut self, ifindex: u32, settled_ns: u64) -> Result<(), Error> {
-        self.maps.register(ifindex, settled_ns)
+        let slot = self.maps.register(ifindex, settled_ns)?;
+        self.witness.clear(slot)
     }
 
     /// Runs one frame through a program, outside any interface (`BPF_PROG_TEST_RUN`).
@@ -162,6 +259,11 @@ pub fn remove_leftovers() -> Result<Vec<u32>, Error> {
         call: "looking for filters of a killed flowmon",
         error,
     })
+}
+
+/// Processors that may be there at one time or another, each of which counts for itself.
+pub fn possible_cpus() -> usize {
+    aya::util::nr_cpus().unwrap_or(1)
 }
 
 fn read_clocks(ebpf: &mut Ebpf, maps: &Maps) -> Result<Clocks, Error> {

@@ -1,18 +1,24 @@
 //! The words every room of flowmon uses. No behaviour that needs a clock or the outside world.
 
 mod dns;
+mod finding;
 mod flow;
 mod identity;
 mod interface;
 mod record;
 mod tcp;
+mod witness;
 
 pub use dns::Dns;
+pub use finding::{
+    Amount, Connections, Finding, MANY_TARGETS, Scan, WitnessCount, Witnessed, odd_frames,
+};
 pub use flow::{Direction, Flow, Icmp, Protocol};
 pub use identity::{EndpointKind, Identity, IdentitySource, Labels};
 pub use interface::{Interface, InterfaceCounters, LinkLayer, Peer};
 pub use record::{Endpoint, FlowRecord, Moments, Summary};
 pub use tcp::TcpState;
+pub use witness::{Difference, Range, Reading};
 
 use flowmon_common::Totals;
 

@@ -5,6 +5,7 @@
 mod attachments;
 mod balance;
 mod identities;
+mod witness;
 
 use std::{future::Future, io};
 
@@ -19,7 +20,7 @@ use crate::{
     flow::FlowTable,
     identity::Changes,
     kernel::{self, Datapath, Diagnostics, Events},
-    model::{FlowEvent, Report, Summary},
+    model::{Finding, FlowEvent, Report, Summary},
     netlink::{self, LinkWatch},
     settings::Watch,
     sinks::{Sink, WriterEnd},
@@ -27,6 +28,7 @@ use crate::{
 use attachments::Attachments;
 use balance::Balance;
 use identities::Identities;
+use witness::Witnesses;
 
 /// New flows that are told before anything else gets its turn: some milliseconds' worth.
 const EVENTS_AT_ONCE: usize = 1024;
@@ -76,6 +78,7 @@ struct Pipeline {
     attachments: Attachments,
     identities: Identities,
     datapath: Datapath,
+    witnesses: Option<Witnesses>,
     events: Events,
     diagnostics: Diagnostics,
     table: FlowTable,
@@ -98,6 +101,7 @@ impl Pipeline {
         let mut clock = Clock::new();
         let identities =
             Identities::start(&settings.places, attachments.interfaces(), &clock.now());
+        datapath.set_witness(settings.xdp);
         let mut pipeline = Self {
             links,
             attachments,
@@ -105,6 +109,7 @@ impl Pipeline {
             events: datapath.events()?,
             diagnostics: datapath.diagnostics()?,
             datapath,
+            witnesses: settings.xdp.map(Witnesses::new),
             table: FlowTable::with_capacity(settings.max_flows as usize * 3 / 2),
             balance: Balance::default(),
             sink,
@@ -173,16 +178,27 @@ impl Pipeline {
     fn reconcile(&mut self) -> Result<(), Error> {
         let parting = self.attachments.parting();
         if !parting.is_empty() {
-            for &ifindex in &parting {
-                self.datapath.detach(ifindex);
-            }
+            self.detach(&parting)?;
             self.drain()?;
             for ifindex in parting {
                 self.part(ifindex)?;
             }
         }
-        self.attachments
-            .attach_missing(&mut self.datapath, &mut self.clock)?;
+        self.attachments.attach_missing(
+            &mut self.datapath,
+            &mut self.witnesses,
+            &mut self.clock,
+        )?;
+        Ok(())
+    }
+
+    fn detach(&mut self, parting: &[u32]) -> Result<(), Error> {
+        for &ifindex in parting {
+            if let Some(witnesses) = &mut self.witnesses {
+                witnesses.look(ifindex, &self.datapath)?;
+            }
+            self.datapath.detach(ifindex);
+        }
         Ok(())
     }
 
@@ -291,9 +307,13 @@ impl Pipeline {
             identities,
             sink,
             balance,
+            witnesses,
             ..
         } = self;
         let now = self.clock.now();
+        if let Some(witnesses) = witnesses {
+            witnesses.close(ifindex, datapath, attachments.name(ifindex))?;
+        }
         let totals = datapath.totals(ifindex)?;
         let (flows, attributed) = table.end_interface(ifindex, &mut |report| {
             tell(sink, attachments, identities, &report, &now);
@@ -320,21 +340,31 @@ impl Pipeline {
             self.attachments.failed(),
             self.identities.not_waiting(),
         );
+        let findings = self.findings()?;
         let overview = balance.overview(
             self.attachments.attached().count(),
             self.table.len(),
             lost.values().sum(),
+            findings,
         );
         self.sink.interval(&overview, &self.clock.now());
         Ok(())
     }
 
+    /// Ends an interval of the witnesses: what is remarkable of it.
+    fn findings(&mut self) -> Result<Vec<Finding>, Error> {
+        let Some(witnesses) = &mut self.witnesses else {
+            return Ok(Vec::new());
+        };
+        let name = |ifindex| self.attachments.name(ifindex);
+        Ok(witnesses.interval(&mut self.datapath, name)?)
+    }
+
     /// Detaches, reads the counters for the last time, and says what became of everything.
     fn finish(mut self) -> Result<Summary, Error> {
         let all: Vec<u32> = self.attachments.attached().collect();
-        for &ifindex in &all {
-            self.datapath.detach(ifindex);
-        }
+        self.findings()?;
+        self.detach(&all)?;
         self.sink.be_patient();
         self.drain()?;
         for ifindex in all {
@@ -353,6 +383,7 @@ impl Pipeline {
                 self.identities.not_waiting(),
             ),
         );
+        let summary = summary.with_witness(self.witnesses.map(Witnesses::summary));
         match self.sink.finish(&summary) {
             WriterEnd::Written | WriterEnd::ReaderGone => Ok(summary),
             WriterEnd::Failed(error) => Err(Error::Output(error)),

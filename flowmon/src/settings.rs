@@ -1,8 +1,11 @@
 //! What was typed, made sense of.
 
-use std::{path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, net::IpAddr, path::PathBuf, time::Duration};
 
-use crate::{kernel::Hook, selection::Pattern};
+use crate::{
+    kernel::{Hook, XdpMode},
+    selection::Pattern,
+};
 
 /// Everything a watch needs to know.
 #[derive(Debug, Clone)]
@@ -19,6 +22,10 @@ pub struct Watch {
     pub max_flows: u32,
     /// How to attach; the best way this kernel has, if not said.
     pub hook: Option<Hook>,
+    /// How to attach the witness, if there is to be one.
+    pub xdp: Option<XdpMode>,
+    /// All addresses of the endpoint behind an interface, by the interface's name.
+    pub owned: BTreeMap<String, Vec<IpAddr>>,
     /// Where those are found who know who is who.
     pub places: Places,
 }

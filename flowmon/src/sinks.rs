@@ -1,6 +1,7 @@
 //! Where reports go.
 
 mod escape;
+mod findings;
 mod json;
 mod table;
 mod units;
@@ -15,11 +16,11 @@ use flowmon_common::Totals;
 
 use crate::{
     clock::Moment,
-    model::{Endpoint, Identity, Report, Summary},
+    model::{Endpoint, Finding, Identity, Report, Summary},
 };
 
 /// The state of the whole at the end of an interval.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Overview {
     /// Interfaces watched right now.
     pub interfaces: usize,
@@ -31,6 +32,8 @@ pub struct Overview {
     pub attributed: Totals,
     /// Everything that was lost, all causes together.
     pub lost: u64,
+    /// What is remarkable of the interval.
+    pub findings: Vec<Finding>,
 }
 
 /// How reports look: appends to `out` what there is to say.

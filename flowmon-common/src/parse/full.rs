@@ -56,17 +56,23 @@ fn link_layer<S: PacketSource>(
     let header = source.load::<2>(12).ok_or(Refusal::TruncatedLink)?;
     let mut kind = u16::from_be_bytes(header);
     let mut offset = ETHERNET_LEN;
-    let mut outermost = source.vlan_tci();
+    let mut tagged = false;
+    if let Some(tci) = source.vlan_tci() {
+        packet.vlan = transport::vlan_id(tci);
+        tagged = true;
+    }
     for _ in 0..MAX_VLAN_TAGS {
         if kind != ethertype::VLAN && kind != ethertype::QINQ {
             break;
         }
         let tag = source.load::<4>(offset).ok_or(Refusal::TruncatedLink)?;
-        outermost = outermost.or(be16(&tag, 0));
+        if !tagged {
+            packet.vlan = transport::vlan_id(be16(&tag, 0).unwrap_or(0));
+            tagged = true;
+        }
         kind = be16(&tag, 2).unwrap_or(0);
         offset += VLAN_TAG_LEN;
     }
-    packet.vlan = outermost.map_or(0, transport::vlan_id);
     Ok((kind, offset))
 }
 

@@ -53,6 +53,20 @@ pub enum Error {
         /// The interface's name.
         interface: String,
     },
+    /// The witness could not be attached. Flows are watched without it.
+    #[error("{interface} is watched without the XDP witness: {reason}")]
+    Witness {
+        /// The interface's name.
+        interface: String,
+        /// Why.
+        reason: String,
+    },
+    /// No more addresses of endpoints fit.
+    #[error("more than {limit} addresses of endpoints: sources are not judged on all of them")]
+    TooManyAddresses {
+        /// The limit.
+        limit: u32,
+    },
     /// The interface went away while it was being attached to.
     #[error("{interface} is gone")]
     Gone {

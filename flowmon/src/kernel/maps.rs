@@ -50,8 +50,8 @@ impl Maps {
         })
     }
 
-    /// Gives an interface a row of the totals, which starts at nothing.
-    pub(super) fn register(&mut self, ifindex: u32, settled_ns: u64) -> Result<(), Error> {
+    /// Gives an interface a row of the totals, which starts at nothing; says which.
+    pub(super) fn register(&mut self, ifindex: u32, settled_ns: u64) -> Result<u16, Error> {
         let taken: BTreeSet<u16> = self.slots.values().copied().collect();
         let slot = (0..MAX_ENDPOINTS)
             .find(|slot| !taken.contains(slot))
@@ -62,11 +62,27 @@ impl Maps {
         let endpoint = Endpoint {
             settled_ns,
             slot,
-            reserved: [0; 3],
+            owned: 0,
+            reserved: 0,
         };
         self.endpoints.insert(ifindex, Shared(endpoint), 0)?;
         self.slots.insert(ifindex, slot);
-        Ok(())
+        Ok(slot)
+    }
+
+    /// The row of an interface.
+    pub(super) fn slot(&self, ifindex: u32) -> Option<u16> {
+        self.slots.get(&ifindex).copied()
+    }
+
+    /// Tells of which IP versions the endpoint's addresses are known; see `Endpoint::owned`.
+    pub(super) fn set_owned(&mut self, ifindex: u32, versions: u16) -> Result<(), Error> {
+        let Shared(endpoint) = self.endpoints.get(&ifindex, 0)?;
+        let endpoint = Endpoint {
+            owned: versions,
+            ..endpoint
+        };
+        Ok(self.endpoints.insert(ifindex, Shared(endpoint), 0)?)
     }
 
     /// Takes the row back. The interface's programs are detached by now.

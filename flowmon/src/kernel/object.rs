@@ -2,12 +2,16 @@
 
 use std::panic::resume_unwind;
 
-use aya::{Ebpf, EbpfLoader, programs::SchedClassifier};
+use aya::{
+    Ebpf, EbpfLoader,
+    programs::{ProgramError, ProgramInfo, SchedClassifier, Xdp},
+};
 use flowmon_common::layout;
 
 use super::{
     Error,
     attach::{ETHERNET, PROGRAMS},
+    xdp,
 };
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/flowmon.bpf.o"));
@@ -78,6 +82,18 @@ pub(super) fn program<'a>(
     Ok(program)
 }
 
+/// As [`program`], of those for XDP.
+pub(super) fn xdp<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Xdp, Error> {
+    let program = ebpf.program_mut(name).ok_or_else(|| Error::Refused {
+        reason: format!("the object has no program {name}"),
+    })?;
+    let program: &mut Xdp = program.try_into()?;
+    if program.fd().is_err() {
+        program.load().map_err(|error| Error::verifying(&error))?;
+    }
+    Ok(program)
+}
+
 /// What the kernel says of a loaded program.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProgramFacts {
@@ -90,17 +106,24 @@ pub struct ProgramFacts {
 }
 
 pub(super) fn facts(ebpf: &mut Ebpf) -> Result<Vec<ProgramFacts>, Error> {
-    PROGRAMS
-        .into_iter()
-        .map(|name| {
-            let info = program(ebpf, name)?.info()?;
-            Ok(ProgramFacts {
-                name,
-                verified_instructions: info.verified_instruction_count(),
-                jited_bytes: info.size_jitted(),
-            })
-        })
-        .collect()
+    let mut facts = Vec::new();
+    for name in PROGRAMS {
+        facts.push(fact(name, program(ebpf, name)?.info())?);
+    }
+    facts.push(fact(xdp::PROGRAM, xdp(ebpf, xdp::PROGRAM)?.info())?);
+    Ok(facts)
+}
+
+fn fact(
+    name: &'static str,
+    info: Result<ProgramInfo, ProgramError>,
+) -> Result<ProgramFacts, Error> {
+    let info = info?;
+    Ok(ProgramFacts {
+        name,
+        verified_instructions: info.verified_instruction_count(),
+        jited_bytes: info.size_jitted(),
+    })
 }
 
 /// Kernels before 5.11 charge maps to `RLIMIT_MEMLOCK`. Where it can't be raised, that matters only

@@ -1,33 +1,18 @@
-//! `BPF_LINK_CREATE` for tcx (Linux 6.6), by the interface's index.
-//!
-//! aya asks for a name, which the interface may have lost and another one may have by now. And it
-//! looks the name up through a socket, whose end costs a wait: a tcx link is only made when an RCU
-//! grace period is over, and freeing a socket begins one that ours can't be.
+//! tcx links (Linux 6.6).
 
 use std::{
     io,
-    os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd},
+    os::fd::{BorrowedFd, OwnedFd},
 };
 
 use aya::programs::TcAttachType;
 
-const BPF_LINK_CREATE: nix::libc::c_long = 28;
+use super::link;
+
 const BPF_TCX_INGRESS: u32 = 46;
 const BPF_TCX_EGRESS: u32 = 47;
 /// Before the program that is named; before all of them, as none is.
 const BPF_F_BEFORE: u32 = 1 << 3;
-
-/// `union bpf_attr`, the part of `BPF_LINK_CREATE` for tcx (`include/uapi/linux/bpf.h`).
-#[repr(C)]
-struct Attr {
-    prog_fd: u32,
-    target_ifindex: u32,
-    attach_type: u32,
-    flags: u32,
-    relative_fd: u32,
-    padding: u32,
-    expected_revision: u64,
-}
 
 /// Makes `program` the first of an interface's direction, until the descriptor is closed.
 pub(super) fn attach_first(
@@ -35,32 +20,10 @@ pub(super) fn attach_first(
     ifindex: u32,
     kind: TcAttachType,
 ) -> io::Result<OwnedFd> {
-    let attr = Attr {
-        prog_fd: program.as_raw_fd().cast_unsigned(),
-        target_ifindex: ifindex,
-        attach_type: match kind {
-            TcAttachType::Ingress => BPF_TCX_INGRESS,
-            TcAttachType::Egress => BPF_TCX_EGRESS,
-            TcAttachType::Custom(_) => return Err(io::ErrorKind::InvalidInput.into()),
-        },
-        flags: BPF_F_BEFORE,
-        relative_fd: 0,
-        padding: 0,
-        expected_revision: 0,
+    let attach_type = match kind {
+        TcAttachType::Ingress => BPF_TCX_INGRESS,
+        TcAttachType::Egress => BPF_TCX_EGRESS,
+        TcAttachType::Custom(_) => return Err(io::ErrorKind::InvalidInput.into()),
     };
-    // SAFETY: the kernel reads `attr`, for this command no further than it is long, and writes
-    // nothing.
-    let result = unsafe {
-        nix::libc::syscall(
-            nix::libc::SYS_bpf,
-            BPF_LINK_CREATE,
-            std::ptr::from_ref(&attr),
-            size_of::<Attr>(),
-        )
-    };
-    match i32::try_from(result) {
-        // SAFETY: the kernel made this descriptor for us, and nobody else knows of it.
-        Ok(fd) if fd >= 0 => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
-        _ => Err(io::Error::last_os_error()),
-    }
+    link::create(program, ifindex, attach_type, BPF_F_BEFORE)
 }

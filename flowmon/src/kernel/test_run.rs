@@ -7,7 +7,7 @@ use aya::{
     programs::{TestRun as _, TestRunOptions},
 };
 
-use super::{Error, object};
+use super::{Error, object, xdp};
 
 /// A frame and the part of its `__sk_buff` that can be set.
 #[derive(Debug, Clone, Copy)]
@@ -25,7 +25,7 @@ pub struct Frame<'a> {
 /// What came of it.
 #[derive(Debug, Clone, Copy)]
 pub struct Outcome {
-    /// The program's return value: `TC_ACT_UNSPEC` as a `u32`.
+    /// The program's return value: `TC_ACT_UNSPEC` as a `u32`, or `XDP_PASS`.
     pub action: u32,
     /// Mean time of one run.
     pub duration: Duration,
@@ -37,6 +37,9 @@ const GSO_SEGS: usize = 164;
 const SK_BUFF_LEN: usize = 192;
 
 pub(super) fn run(ebpf: &mut Ebpf, program: &str, frame: &Frame<'_>) -> Result<Outcome, Error> {
+    if program == xdp::PROGRAM {
+        return run_xdp(ebpf, program, frame);
+    }
     let mut context = [0u8; SK_BUFF_LEN];
     for (offset, value) in [(IFINDEX, frame.ifindex), (GSO_SEGS, frame.gso_segments)] {
         if let Some(field) = context.get_mut(offset..offset + 4) {
@@ -46,6 +49,20 @@ pub(super) fn run(ebpf: &mut Ebpf, program: &str, frame: &Frame<'_>) -> Result<O
     let result = object::program(ebpf, program)?.test_run(TestRunOptions {
         data_in: Some(frame.bytes),
         ctx_in: Some(&context),
+        repeat: frame.repeat,
+        ..TestRunOptions::new()
+    })?;
+    Ok(Outcome {
+        action: result.return_value,
+        duration: result.duration,
+    })
+}
+
+/// On the loopback interface of this network namespace, as one buffer: that can't be chosen before
+/// Linux 5.14.
+fn run_xdp(ebpf: &mut Ebpf, program: &str, frame: &Frame<'_>) -> Result<Outcome, Error> {
+    let result = object::xdp(ebpf, program)?.test_run(TestRunOptions {
+        data_in: Some(frame.bytes),
         repeat: frame.repeat,
         ..TestRunOptions::new()
     })?;

@@ -8,7 +8,8 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::{
-    Direction, Dns, EndpointKind, Flow, FlowEvent, Icmp, Identity, IdentitySource, Labels, TcpState,
+    Amount, Direction, Dns, EndpointKind, Flow, FlowEvent, Icmp, Identity, IdentitySource, Labels,
+    TcpState, Witnessed,
 };
 
 /// A container's attachment: where flows were seen.
@@ -261,6 +262,9 @@ pub struct Summary {
     pub unparsed: BTreeMap<&'static str, u64>,
     /// What was lost, by cause.
     pub lost: BTreeMap<&'static str, u64>,
+    /// What the XDP witness has to say, if there was to be one.
+    #[serde(flatten)]
+    pub witnessed: Option<Witnessed>,
     /// Is every packet in a reported flow, and every report delivered?
     pub complete: bool,
 }
@@ -289,8 +293,19 @@ impl Summary {
             unattributed,
             unparsed,
             lost,
+            witnessed: None,
             complete,
         }
+    }
+
+    /// Adds a second opinion. Frames that never came to the flow programs are in no flow.
+    #[must_use]
+    pub fn with_witness(mut self, witnessed: Option<Witnessed>) -> Self {
+        if let Some(Witnessed { witness, .. }) = &witnessed {
+            self.complete &= witness.missed == Amount::default();
+        }
+        self.witnessed = witnessed;
+        self
     }
 }
 

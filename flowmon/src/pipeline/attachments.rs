@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
     sync::Arc,
 };
 
@@ -15,7 +16,7 @@ use crate::{
     sinks::escaped,
 };
 
-use super::{Error, identities::Identities};
+use super::{Error, identities::Identities, witness::Witnesses};
 
 /// For so long after attaching to an interface with a past, who speaks first in a connectionless
 /// protocol may be answering something said before: longer than most answers take.
@@ -24,6 +25,8 @@ const SETTLING_NS: u64 = 3_000_000_000;
 pub(super) struct Attachments {
     patterns: Vec<Pattern>,
     hook: Option<Hook>,
+    /// The addresses of the endpoints behind interfaces, by the interface's name.
+    owned: BTreeMap<String, Vec<IpAddr>>,
     interfaces: BTreeMap<u32, Interface>,
     attached: BTreeMap<u32, Endpoint>,
     /// Interfaces that can't be attached to; not tried again until they change.
@@ -43,6 +46,7 @@ impl Attachments {
         Ok(Self {
             patterns: settings.interfaces.clone(),
             hook: settings.hook,
+            owned: settings.owned.clone(),
             interfaces: by_index(interfaces),
             attached: BTreeMap::new(),
             failed: BTreeSet::new(),
@@ -132,6 +136,7 @@ impl Attachments {
     pub(super) fn attach_missing(
         &mut self,
         datapath: &mut Datapath,
+        witnesses: &mut Option<Witnesses>,
         clock: &mut Clock,
     ) -> Result<(), Error> {
         for ifindex in self.wanted() {
@@ -142,8 +147,19 @@ impl Attachments {
                 continue;
             };
             match datapath.attach(interface, self.hook, settled_at(interface, clock)) {
-                Ok(hook) => {
-                    tracing::debug!(interface = ?interface.name, hook = hook.label(), "attached");
+                Ok(hooks) => {
+                    tracing::debug!(
+                        interface = ?interface.name,
+                        hook = hooks.flows.label(),
+                        "attached"
+                    );
+                    let owned = self.owned.get(&interface.name);
+                    if let Some(addresses) = owned {
+                        datapath.own(ifindex, addresses)?;
+                    }
+                    if let Some(witnesses) = witnesses {
+                        witnesses.attached(ifindex, datapath, hooks, owned.is_some())?;
+                    }
                     self.attached.insert(ifindex, endpoint(interface));
                     self.ever_attached += 1;
                 }
@@ -188,6 +204,12 @@ impl Attachments {
 
     pub(super) fn endpoint(&self, ifindex: u32) -> Option<&Endpoint> {
         self.attached.get(&ifindex)
+    }
+
+    /// The name of an interface that is attached to.
+    pub(super) fn name(&self, ifindex: u32) -> String {
+        let endpoint = self.attached.get(&ifindex);
+        endpoint.map_or_else(String::new, |endpoint| endpoint.interface.clone())
     }
 
     /// How many were watched, at one time or another.

@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use flowmon_common::{Counter, Totals};
 
-use crate::{model::Summary, sinks::Overview};
+use crate::{
+    model::{Finding, Summary},
+    sinks::Overview,
+};
 
 /// Two sums that ought to be one.
 #[derive(Debug, Clone, Copy, Default)]
@@ -20,13 +23,20 @@ impl Balance {
         self.attributed += attributed;
     }
 
-    pub(super) const fn overview(&self, interfaces: usize, flows: usize, lost: u64) -> Overview {
+    pub(super) const fn overview(
+        &self,
+        interfaces: usize,
+        flows: usize,
+        lost: u64,
+        findings: Vec<Finding>,
+    ) -> Overview {
         Overview {
             interfaces,
             flows,
             totals: self.totals,
             attributed: self.attributed,
             lost,
+            findings,
         }
     }
 

@@ -9,12 +9,15 @@ use std::{
 use flowmon_common::{FlowKey, Totals, probe::UNIT_NS};
 
 use super::{
-    Format, Overview, escaped,
+    Format, Overview, escaped, findings,
     units::{duration, human},
 };
 use crate::{
     clock::Moment,
-    model::{Direction, Endpoint, Flow, FlowEvent, Identity, Protocol, Report, Summary, TcpState},
+    model::{
+        Direction, Endpoint, Finding, Flow, FlowEvent, Identity, Protocol, Report, Summary,
+        TcpState,
+    },
 };
 
 /// Rows of talkers, and of troubles, in a snapshot: together they fit a screen.
@@ -88,12 +91,14 @@ impl Format for Table {
     }
 
     fn interval(&mut self, out: &mut Vec<u8>, overview: &Overview, now: &Moment) {
-        let (since, before) = std::mem::replace(&mut self.since, (now.monotonic_ns, *overview));
+        let (since, before) =
+            std::mem::replace(&mut self.since, (now.monotonic_ns, overview.clone()));
         let seconds = now.monotonic_ns.saturating_sub(since) as f64 / 1e9;
         let mut text = header(overview, &before, seconds, now);
         let talkers = std::mem::take(&mut self.talkers);
         talker_rows(&mut text, talkers, seconds);
         trouble_rows(&mut text, std::mem::take(&mut self.troubles));
+        finding_rows(&mut text, &overview.findings);
         text.push('\n');
         out.extend(text.as_bytes());
     }
@@ -240,6 +245,15 @@ fn trouble_rows(text: &mut String, troubles: BTreeMap<(Talk, &'static str), Hash
     }
 }
 
+fn finding_rows(text: &mut String, all: &[Finding]) {
+    for finding in all.iter().take(TROUBLES) {
+        findings::lines(text, finding, &fitted(&escaped(&finding.interface), 15));
+    }
+    if all.len() > TROUBLES {
+        let _infallible = writeln!(text, "! and {} more interfaces", all.len() - TROUBLES);
+    }
+}
+
 const fn dir(direction: Direction) -> &'static str {
     match direction {
         Direction::Egress => "out",
@@ -314,6 +328,10 @@ fn closing(summary: &Summary) -> String {
         for (cause, count) in counts.iter().filter(|(_, count)| **count > 0) {
             let _infallible = writeln!(text, "{what} {cause}: {count}");
         }
+    }
+    if let Some(witnessed) = &summary.witnessed {
+        findings::witnessed(&mut text, witnessed);
+        finding_rows(&mut text, &witnessed.findings);
     }
     text.push_str(if summary.complete {
         "complete\n"
