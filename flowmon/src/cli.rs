@@ -136,6 +136,22 @@ pub struct PlaceArgs {
         env = "FLOWMON_CNI_RESULTS"
     )]
     cni_results: PathBuf,
+    /// Socket of Docker's API.
+    #[arg(
+        long,
+        value_name = "PATH",
+        default_value = "/run/docker.sock",
+        env = "FLOWMON_DOCKER_SOCKET"
+    )]
+    docker_socket: PathBuf,
+    /// Socket of Podman's API (`systemctl start podman.socket`).
+    #[arg(
+        long,
+        value_name = "PATH",
+        default_value = "/run/podman/podman.sock",
+        env = "FLOWMON_PODMAN_SOCKET"
+    )]
+    podman_socket: PathBuf,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -199,6 +215,8 @@ impl PlaceArgs {
     pub fn settings(self) -> Places {
         Places {
             cni_results: self.cni_results,
+            docker: self.docker_socket,
+            podman: self.podman_socket,
         }
     }
 }

@@ -7,7 +7,9 @@
 
 mod cgroup;
 mod cni;
+mod docker;
 mod history;
+mod http;
 mod join;
 mod known;
 mod netns;
@@ -16,6 +18,7 @@ mod source;
 mod text;
 
 pub use cni::Cni;
+pub use docker::Docker;
 pub use known::Known;
 pub use netns::Netns;
 pub use registry::{Attachment, Changes, Registry};

@@ -35,6 +35,10 @@ pub struct Watch {
 pub struct Places {
     /// Folder of the results of CNI plugins.
     pub cni_results: PathBuf,
+    /// Socket of Docker.
+    pub docker: PathBuf,
+    /// Socket of Podman.
+    pub podman: PathBuf,
 }
 
 /// What goes to stdout.

@@ -26,9 +26,25 @@ impl PrivateMounts {
             .and_then(|()| mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none))
             .and_then(|()| mount(Some("tmpfs"), "/run", Some("tmpfs"), MsFlags::empty(), none));
         assert_eq!(entered, Ok(()), "mounts of the test's own");
-        let made = fs::create_dir("/run/netns");
+        let mounts = Self(());
+        mounts.share("/run/netns");
+        mounts
+    }
+
+    /// An empty folder whose mounts are also those of who makes copies of this thread's mounts: a
+    /// runtime mounts its namespaces there.
+    ///
+    /// # Panics
+    ///
+    /// When the kernel refuses.
+    pub fn share(&self, folder: &str) {
+        let made = fs::create_dir_all(folder);
         assert!(made.is_ok(), "{made:?}");
-        Self(())
+        let none = None::<&Path>;
+        let flags = MsFlags::empty();
+        let shared = mount(Some("tmpfs"), folder, Some("tmpfs"), flags, none)
+            .and_then(|()| mount(none, folder, none, MsFlags::MS_SHARED, none));
+        assert_eq!(shared, Ok(()), "{folder}");
     }
 
     /// Names a namespace, as `ip netns` does.

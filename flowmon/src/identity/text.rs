@@ -3,9 +3,14 @@
 
 use std::sync::Arc;
 
+use crate::model::Labels;
+
 /// Bytes of a name, a label's key or its value: the longest key that Kubernetes allows, prefix and
 /// all. What is longer is cut.
 const LONGEST: usize = 317;
+
+/// Labels of one endpoint; those after it in alphabetical order are left out.
+const MOST_LABELS: usize = 64;
 
 /// The text without anything that moves a cursor or reorders what is read, not too long.
 pub(super) fn clean(text: &str) -> Arc<str> {
@@ -33,6 +38,20 @@ pub(super) fn clean_some(text: &str) -> Option<Arc<str>> {
     (!text.is_empty()).then(|| clean(text))
 }
 
+/// Labels, each as [`clean`].
+pub(super) fn labels<K: AsRef<str>, V: AsRef<str>>(
+    labels: impl IntoIterator<Item = (K, V)>,
+) -> Labels {
+    let mut all: Labels = labels
+        .into_iter()
+        .map(|(key, value)| (clean(key.as_ref()), clean(value.as_ref())))
+        .collect();
+    while all.len() > MOST_LABELS {
+        all.pop_last();
+    }
+    all
+}
+
 /// Control characters, and those that change the direction of text or are not seen at all.
 fn is_unprintable(char: char) -> bool {
     char.is_control()
@@ -55,6 +74,14 @@ mod tests {
     fn nothing_moves_the_cursor() {
         assert_eq!(&*clean("a\u{1b}[2J\r\nb"), "a\\u{1b}[2J\\u{d}\\u{a}b");
         assert_eq!(&*clean("\u{202e}exe"), "\\u{202e}exe");
+    }
+
+    #[test]
+    fn there_is_an_end_to_labels() {
+        let many = (0..1000).map(|number| (format!("{number:04}"), "x"));
+        let kept = labels(many);
+        assert_eq!(kept.len(), MOST_LABELS);
+        assert_eq!(kept.last_key_value().map(|(key, _)| &**key), Some("0063"));
     }
 
     proptest! {

@@ -15,7 +15,9 @@ use tokio::{
 
 use crate::{
     clock::Moment,
-    identity::{Changes, Cni, Links, Netns, News, Registry, Said, Source, Sources, Trouble},
+    identity::{
+        Changes, Cni, Docker, Links, Netns, News, Registry, Said, Source, Sources, Trouble,
+    },
     model::{Endpoint, EndpointKind, Flow, FlowEvent, Identity, IdentitySource, Interface, Report},
     settings::Places,
 };
@@ -65,6 +67,8 @@ impl Identities {
         identities.follow(interfaces, now);
         identities.start_source(Netns::new(Arc::clone(&identities.hint)));
         identities.start_source(Cni::new(places.cni_results.clone()));
+        identities.start_source(Docker::at(places.docker.clone()));
+        identities.start_source(Docker::podman_at(places.podman.clone()));
         identities
     }
 

@@ -1,7 +1,9 @@
 //! Records say who: behind each veth, and at the other end.
 
 mod cni;
+mod docker;
 mod namespaces;
+mod podman;
 
 use std::error::Error;
 

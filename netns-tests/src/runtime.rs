@@ -1,0 +1,163 @@
+//! Container runtimes, each on a "node" of its own: a network namespace, mounts of the test's own,
+//! and a process namespace with which everything that the runtime started ends.
+
+use std::{
+    fs::{self, File},
+    io::Write as _,
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use flowmon::lab::Namespace;
+
+use crate::{Finished, PrivateMounts, command, finish};
+
+/// Longer than any runtime takes to start on a busy machine.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// Programs that busybox is in the image.
+const APPLETS: [&str; 7] = ["sh", "sleep", "httpd", "wget", "nc", "ping", "true"];
+
+/// A host for containers.
+#[derive(Debug)]
+pub struct Node {
+    /// Its network.
+    pub namespace: Namespace,
+    /// Its mounts.
+    pub mounts: PrivateMounts,
+    /// A folder that goes with it.
+    pub folder: PathBuf,
+}
+
+impl Node {
+    /// A host for the runtime that is called so. The calling thread has its mounts from now on.
+    ///
+    /// # Panics
+    ///
+    /// When it can't be made.
+    pub fn new(name: &str) -> Self {
+        let mounts = PrivateMounts::enter();
+        let folder = std::env::temp_dir().join(format!("flowmon-{name}-{}", std::process::id()));
+        let made = fs::create_dir_all(&folder);
+        assert!(made.is_ok(), "{}: {made:?}", folder.display());
+        let namespace = Namespace::new("node").unwrap_or_else(|error| panic!("{error}"));
+        Self {
+            namespace,
+            mounts,
+            folder,
+        }
+    }
+
+    /// Runs a program to its end on the node.
+    ///
+    /// # Panics
+    ///
+    /// When it can't be started.
+    pub fn run(&self, program: &str, args: &[&str]) -> Finished {
+        finish(&self.namespace, &mut command(program, args))
+    }
+
+    /// As [`Self::run`], and returns what the program said.
+    ///
+    /// # Panics
+    ///
+    /// When it fails.
+    pub fn tool(&self, program: &str, args: &[&str]) -> String {
+        crate::tool(&self.namespace, program, args)
+            .trim()
+            .to_owned()
+    }
+
+    /// Starts a daemon in a process namespace of its own and waits until `is_ready`.
+    ///
+    /// # Panics
+    ///
+    /// When it does not get ready, with the end of what it said.
+    pub fn start(&self, daemon: &mut Command, is_ready: impl Fn() -> bool) -> Runtime {
+        let log = self.folder.join("log");
+        let file = || File::create(&log).map_or_else(|_| Stdio::null(), Stdio::from);
+        let mut command = Command::new("unshare");
+        command
+            .args(["--pid", "--fork", "--kill-child", "--mount-proc"])
+            .args(["--propagation", "unchanged"])
+            .arg(daemon.get_program())
+            .args(daemon.get_args())
+            .envs(
+                daemon
+                    .get_envs()
+                    .filter_map(|(name, value)| Some((name, value?))),
+            )
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(file());
+        let child = self.namespace.spawn_command(&mut command);
+        let mut runtime = Runtime(child.unwrap_or_else(|error| panic!("{command:?}: {error}")));
+        let deadline = Instant::now() + PATIENCE;
+        while !is_ready() {
+            let ended = runtime.0.try_wait();
+            let is_running = matches!(ended, Ok(None));
+            assert!(
+                is_running && Instant::now() < deadline,
+                "{daemon:?} is not ready: {}",
+                fs::read_to_string(&log).unwrap_or_default()
+            );
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        runtime
+    }
+
+    /// The root of a file system with busybox in it, as a tar file.
+    ///
+    /// # Panics
+    ///
+    /// When it can't be written.
+    pub fn image(&self) -> PathBuf {
+        let root = self.folder.join("image");
+        let bin = root.join("bin");
+        let made = (|| {
+            for folder in ["bin", "www", "tmp", "etc"] {
+                fs::create_dir_all(root.join(folder))?;
+            }
+            fs::copy(busybox(), bin.join("busybox"))?;
+            for applet in APPLETS {
+                symlink("busybox", bin.join(applet))?;
+            }
+            File::create(root.join("www/index.html"))?.write_all(b"hello\n")
+        })();
+        assert!(made.is_ok(), "{made:?}");
+        let tar = self.folder.join("image.tar");
+        let (root, file) = (root.to_string_lossy(), tar.to_string_lossy());
+        self.tool("tar", &["-C", &root, "-cf", &file, "."]);
+        tar
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        // Whatever is left of it is in the system's folder for such things.
+        let _left = fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// A daemon. Killed when dropped, and all that it started.
+#[derive(Debug)]
+pub struct Runtime(Child);
+
+impl Drop for Runtime {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _gone = self.0.kill();
+        let _reaped = self.0.wait();
+    }
+}
+
+fn busybox() -> &'static Path {
+    let path = Path::new("/bin/busybox");
+    if path.exists() {
+        path
+    } else {
+        Path::new("/usr/bin/busybox")
+    }
+}

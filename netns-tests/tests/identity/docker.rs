@@ -1,0 +1,117 @@
+//! A real Docker: its containers are named, at both ends.
+
+use std::{path::Path, process::Command};
+
+use netns_tests::{Node, Runtime, Watch, require_programs};
+use serde_json::{Value, json};
+
+/// Docker on `node`, with an image called `web:1` and a network at cni0.
+fn docker(node: &Node) -> Runtime {
+    node.mounts.share("/run/docker/netns");
+    let data = node.folder.join("data");
+    let mut dockerd = Command::new("dockerd");
+    dockerd.arg("--data-root").arg(&data);
+    dockerd.args(["--bip", "10.77.4.1/24"]);
+    let runtime = node.start(&mut dockerd, || {
+        Path::new("/run/docker.sock").exists() && node.run("docker", &["version"]).code == Some(0)
+    });
+    let image = node.image();
+    node.tool("docker", &["import", &image.to_string_lossy(), "web:1"]);
+    let bridge = "com.docker.network.bridge.name=cni0";
+    let subnet = ["--subnet", "10.77.5.0/24"];
+    node.tool(
+        "docker",
+        &[&["network", "create", "-o", bridge, "net"], &subnet[..]].concat(),
+    );
+    runtime
+}
+
+fn run<'a>(name: &'a str, address: &'a str, more: &[&'a str], command: &[&'a str]) -> Vec<&'a str> {
+    let mut args = vec!["run", "--name", name, "--network", "net", "--ip", address];
+    args.extend(more);
+    args.push("web:1");
+    args.extend(command);
+    args
+}
+
+const SERVE: [&str; 6] = ["/bin/httpd", "-f", "-p", "8080", "-h", "/www"];
+const GET: [&str; 3] = ["/bin/wget", "-qO-", "http://10.77.5.9:8080/"];
+
+fn is_flow(record: &Value, local: &str, remote: &str) -> bool {
+    record.pointer("/endpoint/name") == Some(&json!(local))
+        && record.pointer("/remote/name") == Some(&json!(remote))
+        && record.pointer("/protocol") == Some(&json!("tcp"))
+}
+
+#[test]
+fn containers_of_docker() {
+    if !require_programs("containers_of_docker", &["dockerd", "docker", "busybox"]) {
+        return;
+    }
+    let node = Node::new("docker");
+    let _docker = docker(&node);
+    let project = "com.docker.compose.project=shop";
+    let detached = ["-d", "-l", "app=web", "-l", project];
+    let id = node.tool("docker", &run("web", "10.77.5.9", &detached, &SERVE));
+    let client = ["-d"];
+    node.tool(
+        "docker",
+        &run("client", "10.77.5.10", &client, &["/bin/sleep", "1000"]),
+    );
+    let mut watch = Watch::start(&node.namespace, &["--iface", "cni0"]);
+    node.tool("docker", &[&["exec", "client"], &GET[..]].concat());
+    watch.wait_for_record(|record| is_flow(record, "client", "web"));
+    watch.wait_for_record(|record| is_flow(record, "web", "client"));
+
+    // One that lives for a moment, twice, with an address that is used again at once.
+    for name in ["brief", "briefer"] {
+        let command = [
+            "/bin/sh",
+            "-c",
+            "wget -qO- http://10.77.5.9:8080/; sleep 0.2",
+        ];
+        node.tool("docker", &run(name, "10.77.5.11", &["--rm"], &command));
+        watch.wait_for_record(|record| is_flow(record, "web", name));
+    }
+
+    // One that is started again has another veth, and the same name.
+    node.tool("docker", &["restart", "-t", "0", "web"]);
+    node.tool("docker", &[&["exec", "client"], &GET[..]].concat());
+    let restarted = watch.wait_for_record(|record| {
+        is_flow(record, "web", "client") && record.pointer("/event") == Some(&json!("new"))
+    });
+    assert_eq!(
+        restarted.pointer("/endpoint/container_id"),
+        Some(&json!(id))
+    );
+    node.tool("docker", &["rm", "-f", "web", "client"]);
+    let ended = watch.stop();
+    ended.assert_clean();
+
+    let web = json!({
+        "kind": "container", "namespace": "shop", "name": "web", "source": "docker",
+        "labels": {"app": "web", "name": "web", "com.docker.compose.project": "shop"},
+    });
+    let container = |name: &str| {
+        json!({
+            "kind": "container", "namespace": "default", "name": name, "source": "docker",
+            "labels": {"name": name},
+        })
+    };
+    for name in ["client", "brief", "briefer"] {
+        let there = ended.said.matching(&json!({
+            "protocol": "tcp", "direction": "egress",
+            "endpoint": container(name), "remote": web,
+        }));
+        let expected = if name == "client" { 2 } else { 1 };
+        assert_eq!(there.len(), expected, "flows of {name}: {there:#?}");
+        let back = ended.said.matching(&json!({
+            "protocol": "tcp", "direction": "ingress",
+            "endpoint": web, "remote": container(name),
+        }));
+        assert_eq!(back.len(), expected, "flows from {name}: {back:#?}");
+    }
+    // Docker's end of a veth is on the host at first and at last: it is nobody's.
+    let tcp = ended.said.matching(&json!({"protocol": "tcp"}));
+    assert_eq!(tcp.len(), 8, "{tcp:#?}");
+}

@@ -1,0 +1,169 @@
+//! A real Podman: its containers and pods are named, at both ends.
+
+use std::{fs, path::Path, process::Command};
+
+use netns_tests::{Node, Runtime, Watch, require_programs};
+use serde_json::{Value, json};
+
+use crate::TestResult;
+
+/// What a machine without systemd, and root without all its capabilities, make necessary.
+const CONFIGURATION: &str = r#"
+[containers]
+default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]
+cgroups = "enabled"
+[engine]
+cgroup_manager = "cgroupfs"
+events_logger = "file"
+infra_image = "localhost/pause:1"
+runtime = "runc"
+tmp_dir = "FOLDER/tmp"
+[network]
+network_backend = "netavark"
+network_config_dir = "FOLDER/networks"
+"#;
+
+const STORAGE: &str = r#"
+[storage]
+driver = "overlay"
+graphroot = "FOLDER/graph"
+runroot = "FOLDER/run"
+"#;
+
+/// Everything goes through the service, so that it ends with the service.
+fn podman(node: &Node, args: &[&str]) -> String {
+    node.tool("podman", &[&["--remote"], args].concat())
+}
+
+fn service(node: &Node) -> Result<Runtime, std::io::Error> {
+    let folder = node.folder.to_string_lossy().into_owned();
+    let write = |name: &str, text: &str| {
+        let path = node.folder.join(name);
+        fs::write(&path, text.replace("FOLDER", &folder)).map(|()| path)
+    };
+    let mut command = Command::new("podman");
+    command
+        .env("CONTAINERS_CONF", write("containers.conf", CONFIGURATION)?)
+        .env("CONTAINERS_STORAGE_CONF", write("storage.conf", STORAGE)?)
+        .args([
+            "system",
+            "service",
+            "-t",
+            "0",
+            "unix:///run/podman/podman.sock",
+        ]);
+    fs::create_dir("/run/podman")?;
+    let runtime = node.start(&mut command, || {
+        Path::new("/run/podman/podman.sock").exists()
+    });
+    let image = node.image();
+    let image = image.to_string_lossy();
+    podman(node, &["import", &image, "localhost/web:1"]);
+    let pause = r#"ENTRYPOINT ["/bin/sleep","1000000"]"#;
+    podman(
+        node,
+        &["import", "--change", pause, &image, "localhost/pause:1"],
+    );
+    let network = [
+        "network",
+        "create",
+        "--disable-dns",
+        "--subnet",
+        "10.77.3.0/24",
+    ];
+    podman(node, &[&network[..], &["net"]].concat());
+    Ok(runtime)
+}
+
+fn is_flow(record: &Value, local: &str, remote: &str) -> bool {
+    record.pointer("/endpoint/name") == Some(&json!(local))
+        && record.pointer("/remote/name") == Some(&json!(remote))
+        && record.pointer("/protocol") == Some(&json!("tcp"))
+}
+
+#[test]
+fn containers_and_pods_of_podman() -> TestResult {
+    let programs = ["podman", "runc", "conmon", "busybox"];
+    if !require_programs("containers_and_pods_of_podman", &programs) {
+        return Ok(());
+    }
+    let node = Node::new("podman");
+    let _service = service(&node)?;
+    let serve = ["/bin/httpd", "-f", "-p", "8080", "-h", "/www"];
+    let web = [
+        "run",
+        "-d",
+        "--name",
+        "web",
+        "-l",
+        "app=web",
+        "--network",
+        "net",
+    ];
+    podman(
+        &node,
+        &[&web[..], &["--ip", "10.77.3.9", "localhost/web:1"], &serve].concat(),
+    );
+    let mut watch = Watch::start(&node.namespace, &["--iface", "podman1"]);
+    let pod = [
+        "pod",
+        "create",
+        "--name",
+        "cart",
+        "-l",
+        "app=cart",
+        "--network",
+        "net",
+    ];
+    podman(&node, &pod);
+    let member = [
+        "run",
+        "-d",
+        "--pod",
+        "cart",
+        "--name",
+        "app",
+        "localhost/web:1",
+    ];
+    podman(&node, &[&member[..], &["/bin/sleep", "1000"]].concat());
+    let get = ["/bin/wget", "-qO-", "http://10.77.3.9:8080/"];
+    podman(&node, &[&["exec", "app"], &get[..]].concat());
+    watch.wait_for_record(|record| is_flow(record, "cart", "web"));
+    watch.wait_for_record(|record| is_flow(record, "web", "cart"));
+    let brief = [
+        "run",
+        "--rm",
+        "--name",
+        "brief",
+        "--network",
+        "net",
+        "localhost/web:1",
+    ];
+    let command = [
+        "/bin/sh",
+        "-c",
+        "wget -qO- http://10.77.3.9:8080/; sleep 0.3",
+    ];
+    podman(&node, &[&brief[..], &command].concat());
+    watch.wait_for_record(|record| is_flow(record, "web", "brief"));
+    podman(&node, &["pod", "rm", "-f", "-t", "0", "cart"]);
+    podman(&node, &["rm", "-f", "-t", "0", "web"]);
+    let ended = watch.stop();
+    ended.assert_clean();
+
+    let who = |kind: &str, name: &str, labels: Value| json!({"kind": kind, "namespace": "default", "name": name, "source": "podman", "labels": labels});
+    let web = who("container", "web", json!({"app": "web", "name": "web"}));
+    let others = [
+        who("pod", "cart", json!({"app": "cart", "name": "cart"})),
+        who("container", "brief", json!({"name": "brief"})),
+    ];
+    for other in others {
+        ended.said.one(&json!({
+            "protocol": "tcp", "direction": "egress", "endpoint": other, "remote": web,
+        }));
+        ended.said.one(&json!({
+            "protocol": "tcp", "direction": "ingress", "endpoint": web, "remote": other,
+        }));
+    }
+    Ok(())
+}
