@@ -8,7 +8,7 @@ use flowmon_common::settings::MAX_FLOWS;
 use crate::{
     kernel::{Hook, XdpMode},
     selection::Pattern,
-    settings::{Output, Places, Watch},
+    settings::{Audit, FailOn, Findings, Output, Places, Watch},
 };
 
 /// Audits container networks: every flow of every container, counted exactly.
@@ -30,6 +30,8 @@ pub enum Command {
     Watch(WatchArgs),
     /// Are these policy documents valid, and do they mean what they seem to?
     Check(CheckArgs),
+    /// Replay recorded flows against policies.
+    Audit(AuditArgs),
     /// List interfaces: what is behind each, and whether `--iface all` watches it.
     Interfaces {
         /// What to print.
@@ -94,6 +96,83 @@ pub struct CheckArgs {
     /// Fail on warnings too (exit code 1).
     #[arg(long, env = "FLOWMON_STRICT")]
     pub strict: bool,
+}
+
+/// `flowmon audit`
+#[derive(Debug, Args)]
+pub struct AuditArgs {
+    /// Flow logs, as `watch --output json` writes them; - is standard input.
+    #[arg(
+        long, required = true, num_args = 1.., value_name = "FILE", env = "FLOWMON_FLOWS",
+        value_delimiter = ','
+    )]
+    flows: Vec<PathBuf>,
+    /// Files and folders of policies, YAML or JSON.
+    #[arg(
+        long, required = true, num_args = 1.., value_name = "PATH", env = "FLOWMON_POLICIES",
+        value_delimiter = ','
+    )]
+    policies: Vec<PathBuf>,
+    /// Who is who: files and folders with what `kubectl get pods,ns,svc,nodes -A -o yaml` prints.
+    #[arg(
+        long, required = true, num_args = 1.., value_name = "PATH", env = "FLOWMON_INVENTORY",
+        value_delimiter = ','
+    )]
+    inventory: Vec<PathBuf>,
+    /// What to print. json is every record again with its verdict, then a summary.
+    #[arg(long, value_enum, default_value = "table", env = "FLOWMON_OUTPUT")]
+    output: FindingsArg,
+    /// What makes it fail: denied flows (exit code 1); with undecided, also whatever could hide one
+    /// (exit code 3); or nothing.
+    #[arg(
+        long,
+        value_enum,
+        default_value = "denied",
+        value_name = "WHAT",
+        env = "FLOWMON_FAIL_ON"
+    )]
+    fail_on: FailOnArg,
+    /// Tell what changes from the verdicts in the log, and fail on what is newly denied.
+    #[arg(long, env = "FLOWMON_DIFF")]
+    diff: bool,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum FindingsArg {
+    Table,
+    Json,
+    Junit,
+    Sarif,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum FailOnArg {
+    Denied,
+    Undecided,
+    Never,
+}
+
+impl AuditArgs {
+    /// What it means.
+    pub fn settings(self) -> Audit {
+        Audit {
+            flows: self.flows,
+            policies: self.policies,
+            inventory: self.inventory,
+            output: match self.output {
+                FindingsArg::Table => Findings::Table,
+                FindingsArg::Json => Findings::Json,
+                FindingsArg::Junit => Findings::Junit,
+                FindingsArg::Sarif => Findings::Sarif,
+            },
+            fail_on: match self.fail_on {
+                FailOnArg::Denied => FailOn::Denied,
+                FailOnArg::Undecided => FailOn::Undecided,
+                FailOnArg::Never => FailOn::Never,
+            },
+            diff: self.diff,
+        }
+    }
 }
 
 /// `flowmon demo`

@@ -1,9 +1,11 @@
 //! One file per command: from settings to exit code.
 
+mod audit;
 mod check;
 mod cleanup;
 mod demo;
 mod doctor;
+mod documents;
 mod files;
 mod interfaces;
 mod watch;
@@ -25,6 +27,8 @@ pub enum Exit {
     Violations = 1,
     /// Wrong usage or input, or output that can't be written.
     Usage = 2,
+    /// Something is missing that could hide a violation, and the caller asked to know.
+    Incomplete = 3,
     /// Can't observe here: privileges or kernel.
     CannotObserve = 4,
 }
@@ -74,6 +78,7 @@ pub fn run(cli: Cli) -> ExitCode {
     let result = match cli.command {
         Command::Watch(args) => watch::run(&args.settings()),
         Command::Check(args) => check::run(&args),
+        Command::Audit(args) => audit::run(&args.settings()),
         Command::Interfaces { output } => interfaces::run(output),
         Command::Cleanup => cleanup::run(),
         Command::Doctor => doctor::run(),

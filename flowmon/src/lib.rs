@@ -1,5 +1,6 @@
 //! flowmon: an auditor and flow monitor for container networks. `ARCHITECTURE.md` has the map.
 
+pub mod audit;
 pub mod cli;
 pub mod clock;
 pub mod commands;
@@ -11,6 +12,8 @@ pub mod model;
 pub mod netlink;
 pub mod pipeline;
 pub mod policy;
+pub mod replay;
+pub mod report;
 pub mod selection;
 pub mod settings;
 pub mod sinks;

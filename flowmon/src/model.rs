@@ -34,7 +34,7 @@ pub struct Report {
 }
 
 /// What happened to a flow.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum FlowEvent {
     /// First heard of.

@@ -49,3 +49,44 @@ pub enum Output {
     /// Flow records, one JSON object a line.
     Json,
 }
+
+/// Everything an audit needs to know.
+#[derive(Debug, Clone)]
+pub struct Audit {
+    /// Logs to replay; `-` is standard input.
+    pub flows: Vec<PathBuf>,
+    /// Files and folders of policies.
+    pub policies: Vec<PathBuf>,
+    /// Files and folders of who is who.
+    pub inventory: Vec<PathBuf>,
+    /// What to print.
+    pub output: Findings,
+    /// What makes it fail.
+    pub fail_on: FailOn,
+    /// Compare with the verdicts in the log.
+    pub diff: bool,
+}
+
+/// How findings are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Findings {
+    /// Columns for people.
+    Table,
+    /// Every record again, then a summary, one JSON object a line.
+    Json,
+    /// `JUnit` XML.
+    Junit,
+    /// SARIF 2.1.0.
+    Sarif,
+}
+
+/// What makes an audit fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FailOn {
+    /// Denied flows.
+    Denied,
+    /// Denied flows, and whatever could hide one.
+    Undecided,
+    /// Nothing that it finds.
+    Never,
+}

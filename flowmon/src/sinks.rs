@@ -10,6 +10,7 @@ mod writer;
 pub use escape::escaped;
 pub use json::Json;
 pub use table::Table;
+pub use units::{counted, human};
 pub use writer::{Writer, WriterEnd};
 
 use flowmon_common::Totals;

@@ -50,7 +50,7 @@ const WORDS: [Words; 5] = [
 ];
 
 /// What each room may know of the others; those that compose know all.
-const ROOMS: [(&str, &[&str]); 14] = [
+const ROOMS: [(&str, &[&str]); 17] = [
     ("model", &[]),
     ("clock", &[]),
     ("kernel", &["model"]),
@@ -60,6 +60,9 @@ const ROOMS: [(&str, &[&str]); 14] = [
     // The other end of a veth is a question to the kernel, which netlink asks.
     ("identity", &["model", "netlink"]),
     ("policy", &["model"]),
+    ("replay", &["model"]),
+    ("audit", &["model", "policy"]),
+    ("report", &[]),
     ("sinks", &["model", "clock"]),
     ("lab", &["netlink"]),
     ("settings", &["kernel", "selection"]),

@@ -3,6 +3,7 @@
 use std::{
     fmt,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    str::FromStr,
 };
 
 use flowmon_common::{
@@ -24,7 +25,9 @@ pub struct Flow {
 }
 
 /// Who opened a flow, as seen from the endpoint.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Direction {
     /// The endpoint.
@@ -45,7 +48,7 @@ pub enum Protocol {
 }
 
 /// What an ICMP flow is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub struct Icmp {
     /// Type; of the request, where messages come in pairs.
     #[serde(rename = "type")]
@@ -53,7 +56,7 @@ pub struct Icmp {
     /// Code.
     pub code: u8,
     /// Identifier, where messages come in pairs.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<u16>,
 }
 
@@ -166,5 +169,51 @@ impl fmt::Display for Protocol {
             Self::Ethernet(ethertype) => return write!(f, "ethertype-{ethertype:#06x}"),
         };
         f.pad(name)
+    }
+}
+
+impl FromStr for Protocol {
+    type Err = ();
+
+    /// As it is displayed.
+    fn from_str(text: &str) -> Result<Self, ()> {
+        Ok(match text {
+            "tcp" => Self::Ip(protocol::TCP),
+            "udp" => Self::Ip(protocol::UDP),
+            "sctp" => Self::Ip(protocol::SCTP),
+            "icmp" => Self::Ip(protocol::ICMP),
+            "icmpv6" => Self::Ip(protocol::ICMPV6),
+            "arp" => Self::Ethernet(ethertype::ARP),
+            "llc" => Self::Ethernet(0),
+            _ => match text.strip_prefix("ethertype-0x") {
+                Some(hex) => Self::Ethernet(u16::from_str_radix(hex, 16).map_err(|_| ())?),
+                None => Self::Ip(text.parse().map_err(|_| ())?),
+            },
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_protocol_is_read_as_it_is_written() {
+        let ip = (0..=u8::MAX).map(Protocol::Ip);
+        let ethernet = (0..=u16::MAX).map(Protocol::Ethernet);
+        for protocol in ip.chain(ethernet) {
+            assert_eq!(protocol.to_string().parse(), Ok(protocol));
+        }
+        for wrong in [
+            "",
+            "TCP",
+            "256",
+            "-1",
+            "ethertype-0x",
+            "ethertype-0x12345",
+            "tcp ",
+        ] {
+            assert_eq!(wrong.parse::<Protocol>(), Err(()), "{wrong}");
+        }
     }
 }

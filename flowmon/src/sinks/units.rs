@@ -1,7 +1,7 @@
 //! Numbers for people.
 
 /// A number in at most seven characters, with a decimal prefix: `999`, `1.5k`, `12.3M`.
-pub(super) fn human(number: f64) -> String {
+pub fn human(number: f64) -> String {
     const PREFIXES: [&str; 7] = ["", "k", "M", "G", "T", "P", "E"];
     let mut scaled = number.max(0.0);
     let mut prefixes = PREFIXES.iter();
@@ -16,6 +16,12 @@ pub(super) fn human(number: f64) -> String {
         Some(&"") | None if scaled.fract() < 0.05 => format!("{scaled:.0}"),
         prefix => format!("{scaled:.1}{}", prefix.unwrap_or(&"")),
     }
+}
+
+/// `1 flow`, `2 flows`.
+pub fn counted(number: u64, what: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {what}{plural}")
 }
 
 /// A time in at most six characters: `24us`, `1.2ms`, `340ms`, `2.5s`.

@@ -1,0 +1,15 @@
+//! Flows against policies: what is allowed, denied, undecided, and what that adds up to.
+//!
+//! Pure. Who reads records or sees packets tells [`Audit`] of them, and it keeps the account: each
+//! flow once, its bytes by its latest report, in bounded memory.
+
+mod account;
+mod findings;
+mod judge;
+mod recent;
+mod who;
+
+pub use account::{Audit, Seen, Talk, When};
+pub use findings::{Change, Counts, Findings, Group};
+pub use judge::{End, Flow, Judged, Judgement, NotJudged, judge};
+pub use who::{Party, Who};

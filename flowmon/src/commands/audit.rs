@@ -1,0 +1,190 @@
+//! `flowmon audit`
+
+mod cases;
+mod feed;
+mod json;
+mod places;
+mod table;
+
+use std::{
+    fs::File,
+    io::{self, BufWriter, ErrorKind, Read, Write},
+    os::unix::fs::FileTypeExt as _,
+    path::Path,
+};
+
+use super::{Exit, Failure, documents};
+use crate::{
+    audit::{Audit, End, Findings, Flow, Group, Who},
+    policy::{Connection, Inventory, PolicySet, Reason, Ruleset, Settings},
+    settings::{self, FailOn},
+    sinks::escaped,
+};
+use feed::{Feed, Stopped, Told};
+use json::Records;
+
+/// What was found, and what it takes to tell it.
+struct Report<'a> {
+    findings: Findings,
+    told: Told,
+    policies: &'a PolicySet,
+    who: &'a Who,
+}
+
+pub(super) fn run(settings: &settings::Audit) -> Result<Exit, Failure> {
+    let sources = open(settings)?;
+    let policies = documents::policies(&settings.policies)?;
+    let inventory = documents::inventory(&settings.inventory)?;
+    let out = io::stdout().lock();
+    replay(settings, sources, &policies, &inventory, out)
+}
+
+/// A log by its name.
+type Source = (String, Box<dyn Read>);
+
+/// Opens all logs before anything is read: a mistyped name must not cost an hour.
+fn open(settings: &settings::Audit) -> Result<Vec<Source>, Failure> {
+    settings.flows.iter().map(|path| source(path)).collect()
+}
+
+fn source(path: &Path) -> Result<Source, Failure> {
+    if path == Path::new("-") {
+        return Ok(("standard input".to_owned(), Box::new(io::stdin().lock())));
+    }
+    let name = path.display().to_string();
+    let failed = |error: &dyn std::fmt::Display| {
+        Failure::new(Exit::Usage, format_args!("{}: {error}", escaped(&name)))
+    };
+    let file = File::open(path).map_err(|error| failed(&error))?;
+    let kind = file.metadata().map_err(|error| failed(&error))?.file_type();
+    if kind.is_dir() {
+        return Err(failed(&"is a folder; name the logs in it"));
+    }
+    if kind.is_block_device() {
+        return Err(failed(&"is a disk, not a flow log"));
+    }
+    Ok((name, Box::new(file)))
+}
+
+fn replay(
+    settings: &settings::Audit,
+    sources: Vec<Source>,
+    policies: &PolicySet,
+    inventory: &Inventory,
+    out: impl Write,
+) -> Result<Exit, Failure> {
+    let ruleset = Ruleset::compile(policies, inventory, Settings::default());
+    let judge = |connection: &Connection| ruleset.judge(connection);
+    let audit = Audit::new(judge, Who::new(inventory), settings.diff);
+    let mut feed = Feed::new(audit, settings.diff);
+    let mut out = BufWriter::with_capacity(1 << 16, out);
+    let mut records = Records::default();
+    let mut result = Ok(());
+    for (name, source) in sources {
+        let read = feed.read(&name, source, |record, line, number, judgement| {
+            if settings.output == settings::Findings::Json {
+                records.write(&mut out, record, line, number, judgement)?;
+            }
+            Ok(())
+        });
+        match read {
+            Ok(()) => {}
+            Err(Stopped::Output(error)) => {
+                result = Err(error);
+                break;
+            }
+            Err(Stopped::Input(line, error)) => {
+                let name = escaped(&name);
+                let message = format_args!("{name}:{line}: {error}");
+                return Err(Failure::new(Exit::Usage, message));
+            }
+        }
+    }
+    let report = Report {
+        findings: Findings::new(&feed.audit),
+        told: feed.told,
+        policies,
+        who: feed.audit.who(),
+    };
+    let result = result
+        .and_then(|()| match settings.output {
+            settings::Findings::Json => json::summary(&mut out, &report),
+            settings::Findings::Table => out.write_all(table::table(&report).as_bytes()),
+            settings::Findings::Sarif => out.write_all(places::findings(&report).json().as_bytes()),
+            settings::Findings::Junit => {
+                let suite = cases::suite(&report, settings.fail_on);
+                out.write_all(suite.xml().as_bytes())
+            }
+        })
+        .and_then(|()| out.flush());
+    match result {
+        Ok(()) => Ok(report.exit(settings.fail_on, false)),
+        // A reader that went away is no error, but what was not read is not known.
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => {
+            Ok(report.exit(settings.fail_on, true))
+        }
+        Err(error) => Err(Failure::new(
+            Exit::Usage,
+            format_args!("cannot write the output: {error}"),
+        )),
+    }
+}
+
+impl Report<'_> {
+    fn exit(&self, fail_on: FailOn, is_cut_short: bool) -> Exit {
+        let is_violated = !self.findings.violations().is_empty();
+        match fail_on {
+            FailOn::Denied | FailOn::Undecided if is_violated => Exit::Violations,
+            FailOn::Undecided if is_cut_short || self.could_hide() => Exit::Incomplete,
+            FailOn::Denied | FailOn::Undecided | FailOn::Never => Exit::Done,
+        }
+    }
+
+    /// Could there be a violation that nobody sees?
+    fn could_hide(&self) -> bool {
+        self.findings.counts.undecided > 0 || self.told.is_complete() == Some(false)
+    }
+
+    /// Why the flows of a group got their verdict.
+    #[expect(clippy::unused_self, reason = "explanations come from the ruleset")]
+    fn why(&self, group: &Group) -> String {
+        let judged = &group.judged;
+        let policy = judged.policy.as_ref();
+        match (judged.reason, policy, &judged.rule) {
+            (Reason::NoRuleMatched, Some(policy), _) => {
+                format!(
+                    "isolated by {} {policy}, and no rule matches",
+                    policy.kind.label()
+                )
+            }
+            (reason, Some(policy), Some(rule)) => {
+                format!(
+                    "{} {policy} {rule}: {}",
+                    policy.kind.label(),
+                    reason.label()
+                )
+            }
+            (reason, Some(policy), None) => {
+                format!("{} {policy}: {}", policy.kind.label(), reason.label())
+            }
+            (reason, None, _) => reason.label().to_owned(),
+        }
+    }
+
+    /// A flow in a few words.
+    fn flow(&self, flow: &Flow) -> String {
+        let party = |end: &Option<End>| {
+            let end = end.as_ref();
+            end.map_or_else(|| "?".to_owned(), |end| self.who.is(end).to_string())
+        };
+        let port = flow.asked_port();
+        let port = port.map_or_else(String::new, |port| format!("/{port}"));
+        format!(
+            "{} {} {} {}{port}",
+            party(&flow.local),
+            table::arrow(flow.direction),
+            party(&flow.remote),
+            flow.protocol
+        )
+    }
+}
