@@ -19,6 +19,8 @@ say() { printf '%s: %s\n' "${0##*/}" "$*" >&2; }
 die() { say "$@"; exit 1; }
 have() { command -v "$1" >/dev/null 2>&1; }
 is_root() { [ "$EUID" -eq 0 ]; }
+# ldd fails for a program at a fixed address, and says so of one that is not.
+is_static() { [ -n "$1" ] && ! { ldd "$1" 2>/dev/null | grep -qv 'statically linked'; }; }
 
 as_root() {
     if is_root; then

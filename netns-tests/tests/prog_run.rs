@@ -99,6 +99,8 @@ impl Kernel {
         let before = std::mem::replace(&mut self.counters, now);
         let moved: Vec<Counter> = std::iter::zip(&before, &self.counters)
             .filter_map(|((_, before), (counter, now))| (before != now).then_some(*counter))
+            // Nobody takes them here, so the ring is full after some thousands.
+            .filter(|counter| *counter != Counter::EventsLost)
             .collect();
         assert!(
             moved.len() <= 1,
@@ -127,20 +129,18 @@ fn golden_frames_give_the_flow_they_should() {
         return;
     }
     let frames = golden::load();
-    let usable: Vec<_> = frames
+    let mut usable: Vec<_> = frames
         .iter()
         .filter(|golden| golden.kernel_takes_it())
         .collect();
     assert!(usable.len() > 100, "only {} golden frames", usable.len());
+    // First fragments last: what is remembered of them must not help the later ones.
+    usable.sort_by_key(|golden| {
+        let is_first = |flow: golden::Flow| flow.packet.fragment == Fragment::First;
+        golden.expected.is_ok_and(is_first)
+    });
     let mut kernel = Kernel::load();
     for golden in usable {
-        // What fragments remember must not help the next frame.
-        let is_fragment = golden
-            .expected
-            .is_ok_and(|flow| flow.packet.fragment != Fragment::No);
-        if is_fragment {
-            kernel = Kernel::load();
-        }
         let frame = frame(&golden.bytes, golden.segments);
         let parsed = golden.expected.map(|flow| flow.packet);
         for direction in [Direction::Tx, Direction::Rx] {
@@ -154,9 +154,6 @@ fn golden_frames_give_the_flow_they_should() {
                 "{} {direction:?}",
                 golden.name
             );
-        }
-        if is_fragment {
-            kernel = Kernel::load();
         }
     }
 }
@@ -173,20 +170,17 @@ fn later_fragments_join_the_flow_of_their_first() {
             .find(|golden| golden.name == name)
             .unwrap_or_else(|| panic!("no {name}"))
     };
-    for [first, later] in [
-        ["ipv4-fragment-first", "ipv4-fragment-middle"],
-        ["ipv4-fragment-first", "ipv4-fragment-last"],
-    ] {
-        let mut kernel = Kernel::load();
-        let mut flow_of = |name: &str| {
-            kernel
-                .run(Direction::Tx, &frame(&named(name).bytes, 0))
-                .flow
-                .map(|(key, _)| key)
-        };
-        let (first, later) = (flow_of(first), flow_of(later));
-        assert!(first.is_some_and(|key| key.local_port != 0), "{first:?}");
-        assert_eq!(first, later);
+    let mut kernel = Kernel::load();
+    let mut flow_of = |name: &str| {
+        kernel
+            .run(Direction::Tx, &frame(&named(name).bytes, 0))
+            .flow
+            .map(|(key, _)| key)
+    };
+    let first = flow_of("ipv4-fragment-first");
+    assert!(first.is_some_and(|key| key.local_port != 0), "{first:?}");
+    for later in ["ipv4-fragment-middle", "ipv4-fragment-last"] {
+        assert_eq!(flow_of(later), first, "{later}");
     }
 }
 
