@@ -1,12 +1,17 @@
 //! Verdicts, against the words of the specification.
 #![expect(
-    clippy::unwrap_used,
     clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
     reason = "a test may fail by panicking"
 )]
 
 mod agree;
-mod build;
-mod first;
+mod conformance;
+mod ends;
 mod naive;
+mod peers;
 mod random;
+mod tiers;
+mod traps;
+mod world;
