@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod document;
+pub mod explain;
 pub mod inventory;
 pub mod labels;
 pub mod lint;
@@ -15,6 +16,7 @@ pub mod ruleset;
 pub mod verdict;
 
 pub use document::Documents;
+pub use explain::Explanation;
 pub use inventory::Inventory;
 pub use labels::{Labels, Selector};
 pub use lint::lint;

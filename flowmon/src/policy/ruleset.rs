@@ -12,17 +12,17 @@
 //! only where it matters.
 
 mod addresses;
-mod class;
-mod compiled;
-mod ends;
-mod matching;
-mod network;
-mod rule;
+pub(super) mod class;
+pub(super) mod compiled;
+pub(super) mod ends;
+pub(super) mod matching;
+pub(super) mod network;
+pub(super) mod rule;
 mod selectors;
 mod services;
 mod settings;
 mod side;
-mod who;
+pub(super) mod who;
 
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -42,6 +42,7 @@ use who::{Node, Pod};
 use super::{
     Connection, Inventory, Labels, PolicySet, Verdicts,
     inventory::{self, PodId},
+    model::PolicyId,
 };
 
 /// Policies and inventory, ready to judge. Share it in an [`Arc`] and replace it whole, or keep it and
@@ -118,6 +119,11 @@ impl Ruleset {
         if let Some(pod) = pod {
             self.add_pod(id, pod);
         }
+    }
+
+    /// Is there a policy of this name?
+    pub(super) fn has_policy(&self, id: &PolicyId) -> bool {
+        self.policies.has(id)
     }
 
     fn node(&mut self, name: &Arc<str>, labels: Option<&Labels>) -> Arc<Node> {

@@ -88,18 +88,11 @@ fn for_a_while() {
     let start = std::env::var("FLOWMON_AGREE_SEED")
         .ok()
         .and_then(|text| text.parse().ok());
-    // xorshift64*: any will do.
     let mut state: u64 = start.unwrap_or(0x2026_1125);
     let mut seen = Seen::default();
-    let mut bytes = vec![0; 1200];
     while Instant::now() < end || seen.clusters < 3_000 {
-        for byte in &mut bytes {
-            state ^= state >> 12;
-            state ^= state << 25;
-            state ^= state >> 27;
-            *byte = u8::try_from(state.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 56).unwrap();
-        }
-        compare(&bytes, &mut seen);
+        compare(&random::bytes(state, 1200), &mut seen);
+        state += 1;
     }
     let Seen {
         clusters,

@@ -9,6 +9,7 @@
 mod agree;
 mod conformance;
 mod ends;
+mod explain;
 mod naive;
 mod peers;
 mod random;

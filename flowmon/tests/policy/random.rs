@@ -43,6 +43,18 @@ impl Dice<'_> {
     }
 }
 
+/// Bytes from a seed, by xorshift64*: any will do.
+pub(crate) fn bytes(seed: u64, count: usize) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let next = |_| {
+        state ^= state >> 12;
+        state ^= state << 25;
+        state ^= state >> 27;
+        u8::try_from(state.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 56).unwrap()
+    };
+    (0..count).map(next).collect()
+}
+
 const NAMESPACES: [&str; 3] = ["a", "b", "c"];
 const KEYS: [&str; 3] = ["app", "role", "kubernetes.io/metadata.name"];
 const VALUES: [&str; 3] = ["a", "b", ""];

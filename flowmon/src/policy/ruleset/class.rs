@@ -41,7 +41,7 @@ pub(in crate::policy) struct Binding {
 
 impl Binding {
     /// Bindings of the same tier and priority have no order among them.
-    pub(super) fn tier(&self) -> Tier {
+    pub(in crate::policy) fn tier(&self) -> Tier {
         self.policy.policy.tier
     }
 }

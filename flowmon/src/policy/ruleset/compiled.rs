@@ -9,7 +9,7 @@ use super::{
     selectors::{Namespace, Selectors},
     who::Direction,
 };
-use crate::policy::{Policy, PolicySet};
+use crate::policy::{Policy, PolicySet, model::PolicyId};
 
 /// A policy and its rules.
 #[derive(Debug)]
@@ -59,6 +59,10 @@ impl Policies {
 
     pub(super) const fn is_empty(&self) -> bool {
         self.list.is_empty()
+    }
+
+    pub(super) fn has(&self, id: &PolicyId) -> bool {
+        self.list.iter().any(|compiled| compiled.policy.id == *id)
     }
 
     /// Those about pods of this namespace, and whether that is certain.

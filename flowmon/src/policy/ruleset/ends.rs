@@ -34,27 +34,19 @@ pub(super) enum Addressed<'a> {
 /// What both sides say.
 pub(super) fn judge(ruleset: &Ruleset, connection: &Connection) -> Verdicts {
     let initiator = ruleset.end(&connection.initiator);
-    let address = normal(connection.responder.address);
+    let judge = |target| ruleset.judge_target(connection, initiator, target);
     match ruleset.addressed(connection) {
-        Addressed::One(target) => ruleset.both(connection, initiator, target),
+        Addressed::One(target) => judge(target),
         Addressed::Service(service, port) => {
+            let address = normal(connection.responder.address);
             let targets = service.backings(port, address);
-            let targets = targets.map(|backing| ruleset.target(backing, address));
-            targets
-                .map(|target| ruleset.both(connection, initiator, target))
+            let verdicts = targets.map(|backing| judge(ruleset.target(backing, address)));
+            verdicts
                 .reduce(|one, other| Verdicts {
                     egress: agreed(one.egress, other.egress),
                     ingress: agreed(one.ingress, other.ingress),
                 })
-                .unwrap_or_else(|| {
-                    let nobody = Target {
-                        who: Who::Unclear(Reason::ServiceAddress),
-                        address,
-                        port: None,
-                        service: Some(address),
-                    };
-                    ruleset.both(connection, initiator, nobody)
-                })
+                .unwrap_or_else(|| judge(Target::nobody(address)))
         }
     }
 }
@@ -88,8 +80,7 @@ impl Ruleset {
                 return Addressed::Service(service, port);
             }
             if is_service {
-                target.port = None;
-                target.service = Some(target.address);
+                target = Target::nobody(target.address);
             }
         }
         Addressed::One(target)
@@ -132,34 +123,77 @@ impl Ruleset {
         }
     }
 
-    fn both(&self, connection: &Connection, initiator: Who<'_>, target: Target<'_>) -> Verdicts {
-        let flow = |subject, direction, other, address| Flow {
+    /// Everyone who may answer.
+    pub(in crate::policy) fn targets(&self, connection: &Connection) -> Vec<Target<'_>> {
+        match self.addressed(connection) {
+            Addressed::One(target) => vec![target],
+            Addressed::Service(service, port) => {
+                let address = normal(connection.responder.address);
+                let targets = service.backings(port, address);
+                let mut targets: Vec<_> = targets.map(|it| self.target(it, address)).collect();
+                if targets.is_empty() {
+                    targets.push(Target::nobody(address));
+                }
+                targets
+            }
+        }
+    }
+
+    /// What both sides say, if this one answers.
+    pub(in crate::policy) fn judge_target(
+        &self,
+        connection: &Connection,
+        initiator: Who<'_>,
+        target: Target<'_>,
+    ) -> Verdicts {
+        let side = |who, direction| match who {
+            Who::Node(_) | Who::Outside { .. } => None,
+            _ if self.policies.is_empty() => Some(plain(Outcome::Allowed, Reason::NoPolicies)),
+            Who::Unclear(reason) => Some(plain(Outcome::Undecided, reason)),
+            Who::Pod(pod) => {
+                let flow = target.flow(connection, initiator, pod, direction);
+                Some(side::judge(&flow, self.settings))
+            }
+        };
+        Verdicts {
+            egress: side(initiator, Direction::Egress),
+            ingress: side(target.who, Direction::Ingress),
+        }
+    }
+}
+
+impl<'a> Target<'a> {
+    /// A service that nobody is known to answer for.
+    const fn nobody(service: IpAddr) -> Self {
+        Self {
+            who: Who::Unclear(Reason::ServiceAddress),
+            address: service,
+            port: None,
+            service: Some(service),
+        }
+    }
+
+    /// The connection, as one side looks at it.
+    pub(in crate::policy) fn flow(
+        self,
+        connection: &Connection,
+        initiator: Who<'a>,
+        subject: &'a Pod,
+        direction: Direction,
+    ) -> Flow<'a> {
+        let (other, address) = match direction {
+            Direction::Egress => (self.who, self.address),
+            Direction::Ingress => (initiator, normal(connection.initiator.address)),
+        };
+        Flow {
             subject,
             direction,
             other,
             address,
-            service: target.service,
-            responder: target.who,
+            service: self.service,
+            responder: self.who,
             protocol: connection.protocol,
-            port: target.port,
-        };
-        let address = normal(connection.initiator.address);
-        Verdicts {
-            egress: self.side(initiator, |subject| {
-                flow(subject, Direction::Egress, target.who, target.address)
-            }),
-            ingress: self.side(target.who, |subject| {
-                flow(subject, Direction::Ingress, initiator, address)
-            }),
-        }
-    }
-
-    fn side<'a>(&self, who: Who<'a>, flow: impl Fn(&'a Pod) -> Flow<'a>) -> Option<Verdict> {
-        match who {
-            Who::Node(_) | Who::Outside { .. } => None,
-            _ if self.policies.is_empty() => Some(plain(Outcome::Allowed, Reason::NoPolicies)),
-            Who::Unclear(reason) => Some(plain(Outcome::Undecided, reason)),
-            Who::Pod(pod) => Some(side::judge(&flow(pod), self.settings)),
+            port: self.port,
         }
     }
 }

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use ipnetwork::{IpNetwork, Ipv4Network};
 
 /// The address, with an IPv4-mapped IPv6 one (RFC 4291 2.5.5.2) as the IPv4 one that it is.
-pub(super) const fn normal(address: IpAddr) -> IpAddr {
+pub(in crate::policy) const fn normal(address: IpAddr) -> IpAddr {
     address.to_canonical()
 }
 

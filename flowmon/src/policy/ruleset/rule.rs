@@ -117,7 +117,7 @@ impl Rule {
 
     /// Does it match, and what of it?
     #[inline]
-    pub(super) fn matches(&self, flow: &Flow<'_>) -> (Match, &Arc<str>) {
+    pub(in crate::policy) fn matches(&self, flow: &Flow<'_>) -> (Match, &Arc<str>) {
         let ports = self.port_matches(flow);
         if ports == Match::No {
             return (Match::No, &self.name);
@@ -134,6 +134,20 @@ impl Rule {
             }
         }
         (found.0.and(ports), found.1)
+    }
+
+    /// Its own name, without a peer.
+    pub(in crate::policy) const fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// What becomes of its peers, and of its ports.
+    pub(in crate::policy) fn clauses(&self, flow: &Flow<'_>) -> (Match, Match) {
+        let peers = match &self.peers {
+            PeerTests::Any => Match::Yes,
+            PeerTests::OneOf(peers) => any(peers.iter().map(|peer| peer.test.matches(flow))),
+        };
+        (peers, self.port_matches(flow))
     }
 
     fn port_matches(&self, flow: &Flow<'_>) -> Match {
