@@ -234,20 +234,23 @@ impl<'t> Reader<'t> {
         }
     }
 
+    /// At a backslash.
     fn escape(&mut self) -> Result<char, Fault> {
-        self.at += 1;
-        let letter = self.peek();
-        self.at += 1;
-        Ok(match letter {
-            Some(byte @ (b'"' | b'\\' | b'/')) => char::from(byte),
+        let char = match self.text.as_bytes().get(self.at + 1) {
+            Some(byte @ (b'"' | b'\\' | b'/')) => char::from(*byte),
             Some(b'b') => '\u{8}',
             Some(b'f') => '\u{c}',
             Some(b'n') => '\n',
             Some(b'r') => '\r',
             Some(b't') => '\t',
-            Some(b'u') => self.unicode()?,
+            Some(b'u') => {
+                self.at += 2;
+                return self.unicode();
+            }
             _ => return Err(self.fault("unknown escape")),
-        })
+        };
+        self.at += 2;
+        Ok(char)
     }
 
     /// After `\u`. Half a surrogate pair becomes U+FFFD, as Go has it.

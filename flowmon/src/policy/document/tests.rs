@@ -8,6 +8,7 @@ use super::{Documents, read};
 use crate::policy::{Problem, Severity, model::Policy, rules};
 
 mod admin;
+mod json;
 mod network_policy;
 
 fn of(text: &str) -> Documents {
