@@ -160,14 +160,14 @@ impl Datapath {
     }
 
     /// Reads every flow's entry. Nothing is changed by it: counters are cumulative.
-    pub fn drain(&mut self, mut each: impl FnMut(Flow)) -> Result<(), Error> {
+    pub fn drain(&mut self, mut each: impl FnMut(&Flow)) -> Result<(), Error> {
         self.ticks.update(read_clocks(&mut self.ebpf, &self.maps)?);
         let ticks = self.ticks;
         self.maps.drain(|key, stats| {
             let last_ns = ticks.monotonic_ns(stats.last_jiffies).max(stats.first_ns);
-            each(Flow {
-                key,
-                stats,
+            each(&Flow {
+                key: *key,
+                stats: *stats,
                 last_ns,
             });
         })

@@ -4,6 +4,7 @@ mod dns;
 mod finding;
 mod flow;
 mod identity;
+mod instant;
 mod interface;
 mod record;
 mod tcp;
@@ -24,11 +25,11 @@ use flowmon_common::Totals;
 
 /// What happened to a flow, and how much it grew since its last report.
 #[derive(Debug, Clone, Copy)]
-pub struct Report {
+pub struct Report<'a> {
     /// What happened.
     pub event: FlowEvent,
     /// The flow as it is now.
-    pub flow: Flow,
+    pub flow: &'a Flow,
     /// What was added since the last report.
     pub growth: Totals,
 }

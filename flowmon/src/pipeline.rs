@@ -30,8 +30,10 @@ use balance::Balance;
 use identities::Identities;
 use witness::Witnesses;
 
-/// New flows that are told before anything else gets its turn: some milliseconds' worth.
-const EVENTS_AT_ONCE: usize = 1024;
+/// New flows that are taken in before anything else gets its turn: some milliseconds' worth.
+const EVENTS_AT_ONCE: usize = 8192;
+/// So many new flows at once are a flood.
+const FLOOD: usize = 128;
 
 /// Why a watch could not start or go on.
 #[derive(Debug, thiserror::Error)]
@@ -90,6 +92,8 @@ struct Pipeline {
     opened: usize,
     /// Events lost until the last drain.
     lost_before: u64,
+    /// What had crossed the interfaces before the last interval's drain.
+    drained: Option<Totals>,
 }
 
 impl Pipeline {
@@ -117,6 +121,7 @@ impl Pipeline {
             max_flows: settings.max_flows as usize,
             opened: 0,
             lost_before: 0,
+            drained: None,
         };
         pipeline.reconcile()?;
         pipeline.attachments.announce();
@@ -214,7 +219,7 @@ impl Pipeline {
         } = self;
         let now = self.clock.now();
         for key in identities.to_tell_again(changes) {
-            if let Some(&flow) = table.get(&key) {
+            if let Some(flow) = table.get(&key) {
                 let report = Report {
                     event: FlowEvent::Update,
                     flow,
@@ -233,17 +238,19 @@ impl Pipeline {
         if self.opened + self.events_lost()? >= self.max_flows / 3 {
             return self.drain();
         }
-        if taken < EVENTS_AT_ONCE {
-            let Self {
-                table,
-                attachments,
-                identities,
-                sink,
-                ..
-            } = self;
-            let now = self.clock.now();
+        let Self {
+            table,
+            attachments,
+            identities,
+            sink,
+            ..
+        } = self;
+        let now = self.clock.now();
+        if taken < FLOOD {
             table
                 .report_announced(&mut |report| tell(sink, attachments, identities, &report, &now));
+        } else {
+            table.leave_announced();
         }
         Ok(())
     }
@@ -286,13 +293,29 @@ impl Pipeline {
             ..
         } = self;
         let now = self.clock.now();
-        let mut report = |report: Report| tell(sink, attachments, identities, &report, &now);
+        let mut report = |report: Report<'_>| tell(sink, attachments, identities, &report, &now);
         table.begin_drain(began.monotonic_ns);
         datapath.drain(|flow| table.update(flow, &mut report))?;
         table.end_drain(&mut report);
+        Ok(())
+    }
+
+    /// Removes what is over.
+    fn expire(&mut self) -> Result<(), Error> {
+        let Self {
+            datapath,
+            table,
+            attachments,
+            identities,
+            sink,
+            ..
+        } = self;
+        let now = self.clock.now();
         for flow in table.over(now.monotonic_ns) {
             if datapath.remove(&flow)? {
-                table.end(&flow.key, &mut report);
+                table.end(&flow.key, &mut |report| {
+                    tell(sink, attachments, identities, &report, &now)
+                });
             }
         }
         Ok(())
@@ -324,13 +347,18 @@ impl Pipeline {
         Ok(())
     }
 
-    /// Totals are read before the flows: what they have more is not just on its way.
+    /// Totals are read before the flows: what they have more is not just on its way. And where they
+    /// are what they were, no flow has grown.
     fn interval(&mut self) -> Result<(), Error> {
         let mut balance = self.balance;
         for ifindex in self.attachments.attached() {
             balance.add(self.datapath.totals(ifindex)?, Totals::default());
         }
-        self.drain()?;
+        if self.drained != Some(balance.totals()) {
+            self.drain()?;
+            self.drained = Some(balance.totals());
+        }
+        self.expire()?;
         for ifindex in self.attachments.attached() {
             balance.add(Totals::default(), self.table.attributed(ifindex));
         }
@@ -395,11 +423,11 @@ fn tell(
     sink: &mut Sink,
     attachments: &Attachments,
     identities: &mut Identities,
-    report: &Report,
+    report: &Report<'_>,
     now: &Moment,
 ) {
     if let Some(endpoint) = attachments.endpoint(report.flow.key.ifindex) {
         identities.note(report, endpoint, now);
-        sink.flow(report, endpoint, identities.remote(&report.flow), now);
+        sink.flow(report, endpoint, identities.remote(report.flow), now);
     }
 }

@@ -44,7 +44,7 @@ pub trait Format {
     fn flow(
         &mut self,
         out: &mut Vec<u8>,
-        report: &Report,
+        report: &Report<'_>,
         endpoint: &Endpoint,
         remote: Option<&Identity>,
         now: &Moment,
@@ -73,7 +73,7 @@ impl Sink {
     /// A flow is new, has grown or has ended.
     pub fn flow(
         &mut self,
-        report: &Report,
+        report: &Report<'_>,
         endpoint: &Endpoint,
         remote: Option<&Identity>,
         now: &Moment,

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap, hash_map::Entry};
 
 use flowmon_common::{Direction, DirectionStats, FlowKey, FlowStats, NewFlow, Totals, Traffic};
+use foldhash::fast::RandomState;
 
 use super::expiry;
 use crate::model::{Flow, FlowEvent, Report};
@@ -13,7 +14,7 @@ use crate::model::{Flow, FlowEvent, Report};
 /// forgotten, so no more is kept than the map holds and events announced since.
 #[derive(Debug, Default)]
 pub struct FlowTable {
-    flows: HashMap<FlowKey, Tracked>,
+    flows: HashMap<FlowKey, Tracked, RandomState>,
     attributed: BTreeMap<u32, Totals>,
     reported: u64,
     /// Number of the drain under way, or of the last one.
@@ -35,7 +36,7 @@ impl FlowTable {
     /// With room for so many flows: to grow would take twice the memory for a while.
     pub fn with_capacity(flows: usize) -> Self {
         Self {
-            flows: HashMap::with_capacity(flows),
+            flows: HashMap::with_capacity_and_hasher(flows, RandomState::default()),
             ..Self::default()
         }
     }
@@ -68,29 +69,43 @@ impl FlowTable {
     /// The kernel announced a flow, which is reported by [`Self::report_announced`] or by the drain,
     /// whichever comes first. Of an entry that a drain has found, or has found gone, this is no
     /// news: it would count its first packets twice.
-    pub fn announce(&mut self, event: &NewFlow, report: &mut impl FnMut(Report)) {
-        let known = self.flows.get(&event.key);
-        let is_news = event.first_ns >= self.drained_to_ns
-            && known.is_none_or(|known| known.flow.stats.first_ns < event.first_ns);
-        if is_news {
-            self.track(announced(event), false, report);
-            self.announced.push(event.key);
+    pub fn announce(&mut self, event: &NewFlow, report: &mut impl FnMut(Report<'_>)) {
+        if event.first_ns < self.drained_to_ns {
+            return;
         }
+        let tracked = Tracked {
+            flow: announced(event),
+            is_reported: false,
+            seen_in: self.drain,
+        };
+        let amount = tracked.flow.totals();
+        match self.flows.entry(event.key) {
+            Entry::Occupied(known) if known.get().flow.stats.first_ns >= event.first_ns => return,
+            Entry::Occupied(mut known) => end(&known.insert(tracked), report),
+            Entry::Vacant(vacant) => _ = vacant.insert(tracked),
+        }
+        self.count(event.key.ifindex, amount);
+        self.announced.push(event.key);
     }
 
-    /// Reports what was announced. In a flood it is better left to the drain, which is near and
-    /// knows more than the first packet.
-    pub fn report_announced(&mut self, report: &mut impl FnMut(Report)) {
-        for key in std::mem::take(&mut self.announced) {
+    /// Reports what was announced.
+    pub fn report_announced(&mut self, report: &mut impl FnMut(Report<'_>)) {
+        for key in self.announced.drain(..) {
             let unreported = self
                 .flows
                 .get_mut(&key)
                 .filter(|tracked| !tracked.is_reported);
             if let Some(tracked) = unreported {
                 tracked.is_reported = true;
-                report(news_of(tracked.flow));
+                report(news_of(&tracked.flow));
             }
         }
+    }
+
+    /// Leaves what was announced to the drain, which knows more than the first packet: in a flood to
+    /// report flows twice would cost more than to be late.
+    pub fn leave_announced(&mut self) {
+        self.announced.clear();
     }
 
     /// A drain begins. All events that were there before it must have been announced.
@@ -100,59 +115,48 @@ impl FlowTable {
     }
 
     /// The drain found this entry.
-    pub fn update(&mut self, flow: Flow, report: &mut impl FnMut(Report)) {
-        if let Some(growth) = self.track(flow, true, report) {
-            report(Report {
-                event: FlowEvent::Update,
-                flow,
-                growth,
-            });
-        }
-    }
-
-    /// Puts a flow in its place, and reports what is new if it is to be reported. Returns how much a
-    /// flow that was reported before has grown, if it has.
-    fn track(
-        &mut self,
-        flow: Flow,
-        is_reported: bool,
-        report: &mut impl FnMut(Report),
-    ) -> Option<Totals> {
-        let tracked = Tracked {
-            flow,
-            is_reported,
+    pub fn update(&mut self, flow: &Flow, report: &mut impl FnMut(Report<'_>)) {
+        let found = Tracked {
+            flow: *flow,
+            is_reported: true,
             seen_in: self.drain,
         };
-        let before = match self.flows.entry(flow.key) {
-            Entry::Vacant(vacant) => {
-                vacant.insert(tracked);
-                None
+        match self.flows.entry(flow.key) {
+            Entry::Occupied(mut known)
+                if known.get().flow.stats.first_ns == flow.stats.first_ns =>
+            {
+                let known = known.get_mut();
+                let growth = grown(known.flow.totals(), flow.totals());
+                let was_reported = known.is_reported;
+                *known = found;
+                if !was_reported {
+                    report(news_of(flow));
+                } else if growth != Totals::default() {
+                    report(Report {
+                        event: FlowEvent::Update,
+                        flow,
+                        growth,
+                    });
+                }
+                *self.attributed.entry(flow.key.ifindex).or_default() += growth;
+                return;
             }
-            Entry::Occupied(mut known) => Some(std::mem::replace(known.get_mut(), tracked)),
-        };
-        // The kernel may have evicted the entry and made it again: another incarnation.
-        let (same, other): (Option<Tracked>, Option<Tracked>) = match before {
-            Some(before) if before.flow.stats.first_ns == flow.stats.first_ns => {
-                (Some(before), None)
-            }
-            other => (None, other),
-        };
-        if let Some(other) = other {
-            end(&other, report);
+            // The kernel evicted the entry and made it again: another incarnation.
+            Entry::Occupied(mut known) => end(&known.insert(found), report),
+            Entry::Vacant(vacant) => _ = vacant.insert(found),
         }
-        let known = same.as_ref().map(|same| same.flow.totals());
-        let growth = grown(known.unwrap_or_default(), flow.totals());
-        self.reported += u64::from(known.is_none());
-        *self.attributed.entry(flow.key.ifindex).or_default() += growth;
-        if is_reported && !same.as_ref().is_some_and(|same| same.is_reported) {
-            report(news_of(flow));
-            return None;
-        }
-        (growth != Totals::default()).then_some(growth)
+        self.count(flow.key.ifindex, flow.totals());
+        report(news_of(flow));
+    }
+
+    /// A flow that was not known has this much.
+    fn count(&mut self, ifindex: u32, amount: Totals) {
+        self.reported += 1;
+        *self.attributed.entry(ifindex).or_default() += amount;
     }
 
     /// The drain is over: what it did not find is gone.
-    pub fn end_drain(&mut self, report: &mut impl FnMut(Report)) {
+    pub fn end_drain(&mut self, report: &mut impl FnMut(Report<'_>)) {
         let drain = self.drain;
         self.announced.clear(); // found and reported, or about to be
         self.end_where(|tracked| tracked.seen_in != drain, report);
@@ -169,7 +173,7 @@ impl FlowTable {
     }
 
     /// A flow's entry left the kernel's map by our own hand.
-    pub fn end(&mut self, key: &FlowKey, report: &mut impl FnMut(Report)) {
+    pub fn end(&mut self, key: &FlowKey, report: &mut impl FnMut(Report<'_>)) {
         if let Some(tracked) = self.flows.remove(key) {
             end(&tracked, report);
         }
@@ -180,7 +184,7 @@ impl FlowTable {
     pub fn end_interface(
         &mut self,
         ifindex: u32,
-        report: &mut impl FnMut(Report),
+        report: &mut impl FnMut(Report<'_>),
     ) -> (Vec<FlowKey>, Totals) {
         let mut keys = Vec::new();
         self.end_where(
@@ -198,7 +202,7 @@ impl FlowTable {
     fn end_where(
         &mut self,
         mut ended: impl FnMut(&Tracked) -> bool,
-        report: &mut impl FnMut(Report),
+        report: &mut impl FnMut(Report<'_>),
     ) {
         self.flows.retain(|_, tracked| {
             let over = ended(tracked);
@@ -211,7 +215,7 @@ impl FlowTable {
 }
 
 /// All that it ever sent is growth since the last report, of which there was none.
-fn news_of(flow: Flow) -> Report {
+fn news_of(flow: &Flow) -> Report<'_> {
     Report {
         event: FlowEvent::New,
         flow,
@@ -219,13 +223,13 @@ fn news_of(flow: Flow) -> Report {
     }
 }
 
-fn end(tracked: &Tracked, report: &mut impl FnMut(Report)) {
+fn end(tracked: &Tracked, report: &mut impl FnMut(Report<'_>)) {
     if !tracked.is_reported {
-        report(news_of(tracked.flow));
+        report(news_of(&tracked.flow));
     }
     report(Report {
         event: FlowEvent::End,
-        flow: tracked.flow,
+        flow: &tracked.flow,
         growth: Totals::default(),
     });
 }
@@ -324,18 +328,22 @@ mod tests {
         }
     }
 
-    fn drain(table: &mut FlowTable, now: u64, entries: &[Flow]) -> Vec<Report> {
+    fn drain(table: &mut FlowTable, now: u64, entries: &[Flow]) -> Vec<(FlowEvent, u64)> {
         let mut reports = Vec::new();
         table.begin_drain(now);
-        for &flow in entries {
-            table.update(flow, &mut |report| reports.push(report));
+        for flow in entries {
+            table.update(flow, &mut |report| reports.push(short(&report)));
         }
-        table.end_drain(&mut |report| reports.push(report));
+        table.end_drain(&mut |report| reports.push(short(&report)));
         reports
     }
 
-    fn events(reports: &[Report]) -> Vec<FlowEvent> {
-        reports.iter().map(|report| report.event).collect()
+    fn short(report: &Report<'_>) -> (FlowEvent, u64) {
+        (report.event, report.growth.tx.packets)
+    }
+
+    fn events(reports: &[(FlowEvent, u64)]) -> Vec<FlowEvent> {
+        reports.iter().map(|(event, _)| *event).collect()
     }
 
     #[test]
@@ -348,7 +356,7 @@ mod tests {
         assert_eq!(events(&drain(&mut table, 20, &[entry(KEY, 5, 1)])), []);
         let grown = drain(&mut table, 30, &[entry(KEY, 5, 3)]);
         assert_eq!(events(&grown), [FlowEvent::Update]);
-        assert_eq!(grown.first().unwrap().growth.tx.packets, 2);
+        assert_eq!(grown.first().unwrap().1, 2);
         assert_eq!(events(&drain(&mut table, 40, &[])), [FlowEvent::End]);
         assert!(table.is_empty());
         assert_eq!((table.reported(), table.attributed(7).tx.packets), (1, 3));
@@ -358,8 +366,8 @@ mod tests {
     fn an_announced_flow_is_not_counted_again_by_the_drain() {
         let mut table = FlowTable::default();
         let mut reports = Vec::new();
-        table.announce(&event(KEY, 5), &mut |report| reports.push(report));
-        table.report_announced(&mut |report| reports.push(report));
+        table.announce(&event(KEY, 5), &mut |report| reports.push(short(&report)));
+        table.report_announced(&mut |report| reports.push(short(&report)));
         assert_eq!(events(&reports), [FlowEvent::New]);
         drain(&mut table, 10, &[entry(KEY, 5, 4)]);
         assert_eq!((table.reported(), table.attributed(7).tx.packets), (1, 4));
@@ -371,9 +379,21 @@ mod tests {
         table.announce(&event(KEY, 5), &mut |report| unreachable!("{report:?}"));
         let reports = drain(&mut table, 10, &[entry(KEY, 5, 4)]);
         assert_eq!(events(&reports), [FlowEvent::New]);
-        assert_eq!(reports.first().unwrap().growth.tx.packets, 4);
+        assert_eq!(reports.first().unwrap().1, 4);
         table.report_announced(&mut |report| unreachable!("{report:?}"));
         assert_eq!((table.reported(), table.attributed(7).tx.packets), (1, 4));
+    }
+
+    #[test]
+    fn what_is_left_to_the_drain_is_reported_by_it_alone() {
+        let mut table = FlowTable::default();
+        table.announce(&event(KEY, 5), &mut |report| unreachable!("{report:?}"));
+        table.leave_announced();
+        table.report_announced(&mut |report| unreachable!("{report:?}"));
+        assert_eq!(
+            drain(&mut table, 10, &[entry(KEY, 5, 2)]),
+            [(FlowEvent::New, 2)]
+        );
     }
 
     #[test]
@@ -434,7 +454,7 @@ mod tests {
             let mut kernel: BTreeMap<u16, (u64, u64)> = BTreeMap::new(); // port -> first_ns, packets
             let mut late = Vec::new();
             let (mut now, mut truth, mut sum) = (10u64, 0u64, 0u64);
-            let mut report = |report: Report| sum += report.growth.tx.packets;
+            let mut report = |report: Report<'_>| sum += report.growth.tx.packets;
             for (port, action) in steps {
                 now += 1;
                 match action {
@@ -462,7 +482,7 @@ mod tests {
                         // Some entries are made after the drain began and before it finds them.
                         table.begin_drain(now - began_before);
                         for (port, (first_ns, packets)) in &kernel {
-                            table.update(entry(key(*port), *first_ns, *packets), &mut report);
+                            table.update(&entry(key(*port), *first_ns, *packets), &mut report);
                         }
                         table.end_drain(&mut report);
                         prop_assert_eq!(table.len(), kernel.len());

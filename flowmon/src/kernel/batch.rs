@@ -32,7 +32,8 @@ pub(super) struct BatchReader<K, V> {
 }
 
 impl<K: Abi, V: Abi> BatchReader<K, V> {
-    const AT_ONCE: usize = 4096;
+    /// A quarter of a megabyte, which stays in the processor's cache until `each` has seen it.
+    const AT_ONCE: usize = 1024;
 
     /// For a map of at most `max_entries`.
     pub(super) fn new(max_entries: u32) -> Self {
@@ -55,7 +56,7 @@ impl<K: Abi, V: Abi> BatchReader<K, V> {
     pub(super) fn read(
         &mut self,
         map: BorrowedFd<'_>,
-        mut each: impl FnMut(K, V),
+        mut each: impl FnMut(&K, &V),
     ) -> io::Result<()> {
         let mut position = None;
         loop {
@@ -76,9 +77,9 @@ impl<K: Abi, V: Abi> BatchReader<K, V> {
             }
             for (key, value) in self.keys.iter().zip(&self.values).take(count) {
                 // SAFETY: the kernel wrote the first `count` keys.
-                let key = unsafe { key.assume_init() };
+                let key = unsafe { key.assume_init_ref() };
                 // SAFETY: and as many values.
-                let value = unsafe { value.assume_init() };
+                let value = unsafe { value.assume_init_ref() };
                 each(key, value);
             }
             if result.is_err() {

@@ -3,6 +3,7 @@
 use std::{
     io,
     os::fd::{AsFd, AsRawFd},
+    time::Duration,
 };
 
 use aya::{
@@ -14,6 +15,7 @@ use flowmon_common::{NewFlow, settings::EVENTS_BYTES};
 use tokio::{
     io::{Interest, unix::AsyncFd},
     task::yield_now,
+    time::{Instant, sleep_until},
 };
 
 use super::Error;
@@ -21,9 +23,15 @@ use super::Error;
 /// New flows, as they come.
 pub struct Events {
     ring: AsyncFd<RingBuf<MapData>>,
-    /// Some may have been left, for which the kernel does not wake us again.
+    /// There are some, or some may have been left: the kernel does not wake us again for them.
     more: bool,
+    /// When the next ones are taken.
+    next: Instant,
 }
+
+/// How long new flows are gathered, once there is one. To wake up for each costs more than all the
+/// rest that is done for it.
+const GATHER: Duration = Duration::from_millis(5);
 
 impl Events {
     /// To [`Self::take`] this many is to take all there are: the ring has no room for more.
@@ -36,18 +44,20 @@ impl Events {
         Ok(Self {
             ring: register(RingBuf::try_from(map)?)?,
             more: false,
+            next: Instant::now(),
         })
     }
 
     /// Waits until there is something to [`Self::take`]: the kernel wakes us only for what comes
     /// into an empty ring. Cancel-safe.
     pub async fn ready(&mut self) -> io::Result<()> {
-        if self.more {
-            // Or timers and signals would have to wait until there are no more.
-            yield_now().await;
-        } else {
+        if !self.more {
             self.ring.readable_mut().await?.clear_ready();
+            self.more = true;
         }
+        // Or timers and signals would have to wait until there are no more.
+        yield_now().await;
+        sleep_until(self.next).await;
         Ok(())
     }
 
@@ -57,6 +67,7 @@ impl Events {
         for taken in 0..most {
             let Some(record) = self.ring.get_mut().next() else {
                 self.more = false;
+                self.next = Instant::now() + GATHER;
                 return taken;
             };
             if let Some(event) = NewFlow::decode(&record) {

@@ -129,7 +129,7 @@ impl Maps {
         Ok(())
     }
 
-    pub(super) fn drain(&mut self, each: impl FnMut(FlowKey, FlowStats)) -> Result<(), Error> {
+    pub(super) fn drain(&mut self, each: impl FnMut(&FlowKey, &FlowStats)) -> Result<(), Error> {
         self.reader
             .read(self.flows_fd.as_fd(), each)
             .map_err(|error| Error::System {

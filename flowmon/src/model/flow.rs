@@ -11,6 +11,8 @@ use flowmon_common::{
     wire::{ethertype, protocol},
 };
 
+use serde::{Serialize, Serializer};
+
 use super::TcpState;
 
 /// A flow and its counters, cumulative since it was first seen.
@@ -155,20 +157,38 @@ impl Flow {
     }
 }
 
-impl fmt::Display for Protocol {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = match *self {
+impl Protocol {
+    /// Its name in records; none where the number has to do.
+    const fn name(self) -> Option<&'static str> {
+        Some(match self {
             Self::Ip(protocol::TCP) => "tcp",
             Self::Ip(protocol::UDP) => "udp",
             Self::Ip(protocol::SCTP) => "sctp",
             Self::Ip(protocol::ICMP) => "icmp",
             Self::Ip(protocol::ICMPV6) => "icmpv6",
-            Self::Ip(number) => return write!(f, "{number}"),
             Self::Ethernet(ethertype::ARP) => "arp",
             Self::Ethernet(0) => "llc",
-            Self::Ethernet(ethertype) => return write!(f, "ethertype-{ethertype:#06x}"),
-        };
-        f.pad(name)
+            Self::Ip(_) | Self::Ethernet(_) => return None,
+        })
+    }
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.name(), self) {
+            (Some(name), _) => f.pad(name),
+            (None, Self::Ip(number)) => write!(f, "{number}"),
+            (None, Self::Ethernet(ethertype)) => write!(f, "ethertype-{ethertype:#06x}"),
+        }
+    }
+}
+
+impl Serialize for Protocol {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.name() {
+            Some(name) => serializer.serialize_str(name),
+            None => serializer.collect_str(self),
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::{
     Amount, Direction, Dns, EndpointKind, Flow, FlowEvent, Icmp, Identity, IdentitySource, Labels,
-    TcpState, Witnessed,
+    Protocol, TcpState, Witnessed, instant,
 };
 
 /// A container's attachment: where flows were seen.
@@ -41,21 +41,21 @@ pub struct Moments {
 #[derive(Debug, Clone, Serialize)]
 pub struct FlowRecord<'a> {
     schema: &'static str,
-    #[serde(serialize_with = "nanoseconds")]
+    #[serde(serialize_with = "instant::serialize")]
     time: Timestamp,
     event: FlowEvent,
     #[serde(skip_serializing_if = "Option::is_none")]
     node: Option<&'a str>,
     endpoint: &'a Endpoint,
     direction: Direction,
-    protocol: String,
+    protocol: Protocol,
     #[serde(skip_serializing_if = "is_zero")]
     vlan: u16,
     local: Address,
     remote: Remote<'a>,
-    #[serde(serialize_with = "nanoseconds")]
+    #[serde(serialize_with = "instant::serialize")]
     first_seen: Timestamp,
-    #[serde(serialize_with = "nanoseconds")]
+    #[serde(serialize_with = "instant::serialize")]
     last_seen: Timestamp,
     tx: Counted,
     rx: Counted,
@@ -159,7 +159,7 @@ impl<'a> FlowRecord<'a> {
             node,
             endpoint,
             direction: flow.direction(),
-            protocol: flow.protocol().to_string(),
+            protocol: flow.protocol(),
             vlan: flow.key.vlan,
             local: Address {
                 ip: flow.local_ip(),
@@ -318,11 +318,6 @@ fn difference(all: Traffic, part: Traffic) -> Traffic {
 
 fn is_zero<T: Default + PartialEq>(number: &T) -> bool {
     *number == T::default()
-}
-
-/// RFC 3339 with nine digits, so that records sort as text.
-fn nanoseconds<S: serde::Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(&format_args!("{time:.9}"))
 }
 
 fn flat<S: serde::Serializer>(totals: &Totals, serializer: S) -> Result<S::Ok, S::Error> {

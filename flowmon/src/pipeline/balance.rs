@@ -23,6 +23,11 @@ impl Balance {
         self.attributed += attributed;
     }
 
+    /// What crossed the interfaces.
+    pub(super) const fn totals(&self) -> Totals {
+        self.totals
+    }
+
     pub(super) const fn overview(
         &self,
         interfaces: usize,

@@ -8,6 +8,7 @@ use std::{
 };
 
 use flowmon_common::FlowKey;
+use foldhash::fast::RandomState;
 use tokio::{
     sync::Notify,
     time::{Instant, timeout_at},
@@ -40,7 +41,7 @@ pub(super) struct Identities {
     /// Sources that have said something.
     heard: BTreeSet<IdentitySource>,
     /// Told without a name.
-    waiting: HashSet<FlowKey>,
+    waiting: HashSet<FlowKey, RandomState>,
     not_waiting: u64,
     hint: Arc<Notify>,
     /// When the next hint may be given, and how long after it another one.
@@ -59,7 +60,7 @@ impl Identities {
             sources: Sources::new(Links::from([])),
             links: Links::from([]),
             heard: BTreeSet::new(),
-            waiting: HashSet::new(),
+            waiting: HashSet::default(),
             not_waiting: 0,
             hint: Arc::default(),
             next_hint: (0, FIRST_HINT_NS),
@@ -164,10 +165,10 @@ impl Identities {
     }
 
     /// A flow is about to be told: is it to be told again once names are known?
-    pub(super) fn note(&mut self, report: &Report, endpoint: &Endpoint, now: &Moment) {
+    pub(super) fn note(&mut self, report: &Report<'_>, endpoint: &Endpoint, now: &Moment) {
         let key = &report.flow.key;
         let local_open = endpoint.identity.is_open();
-        let remote = self.remote(&report.flow);
+        let remote = self.remote(report.flow);
         let remote_open = remote.is_some_and(Identity::is_open);
         if report.event == FlowEvent::End || !(local_open || remote_open) {
             if !self.waiting.is_empty() {

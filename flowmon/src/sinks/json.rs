@@ -24,7 +24,7 @@ impl Format for Json {
     fn flow(
         &mut self,
         out: &mut Vec<u8>,
-        report: &Report,
+        report: &Report<'_>,
         endpoint: &Endpoint,
         remote: Option<&Identity>,
         now: &Moment,
@@ -36,7 +36,7 @@ impl Format for Json {
             last_seen: now.wall_at(report.flow.last_ns),
         };
         let node = self.node.as_deref();
-        let record = FlowRecord::new(report.event, &report.flow, endpoint, remote, node, moments);
+        let record = FlowRecord::new(report.event, report.flow, endpoint, remote, node, moments);
         line(out, &record);
     }
 

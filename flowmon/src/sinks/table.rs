@@ -68,12 +68,12 @@ impl Format for Table {
     fn flow(
         &mut self,
         _: &mut Vec<u8>,
-        report: &Report,
+        report: &Report<'_>,
         endpoint: &Endpoint,
         remote: Option<&Identity>,
         now: &Moment,
     ) {
-        let talk = Talk::of(&report.flow, endpoint, remote);
+        let talk = Talk::of(report.flow, endpoint, remote);
         if let Some(trouble) = trouble(report, now) {
             let flows = self.troubles.entry((talk.clone(), trouble)).or_default();
             flows.insert(report.flow.key);
@@ -139,8 +139,8 @@ fn named(identity: &Identity) -> Option<String> {
 }
 
 /// What is wrong with a flow, in a word. Said while it grows; of what times out, when it ends.
-fn trouble(report: &Report, now: &Moment) -> Option<&'static str> {
-    let flow = &report.flow;
+fn trouble(report: &Report<'_>, now: &Moment) -> Option<&'static str> {
+    let flow = report.flow;
     let state = flow.tcp_state(now.monotonic_ns);
     let ended = report.event == FlowEvent::End;
     match state {

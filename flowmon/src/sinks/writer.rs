@@ -29,8 +29,8 @@ pub struct Writer {
     portion: Vec<u8>,
     reports: u64,
     queue: SyncSender<Vec<u8>>,
-    /// Told when a portion was written; disconnected when the writing ends.
-    progress: Receiver<()>,
+    /// Portions that were written come back, to be filled again; disconnected when the writing ends.
+    written: Receiver<Vec<u8>>,
     thread: JoinHandle<WriterEnd>,
     lost: u64,
     patient: bool,
@@ -38,8 +38,8 @@ pub struct Writer {
 
 /// A portion goes when it has this many bytes, or when it is [`Writer::flush`]ed.
 const PORTION: usize = 64 * 1024;
-/// Portions that may wait: 16 MB.
-const QUEUE: usize = 256;
+/// Portions that may wait, 32 MB: all that a flood's drain has to say, should nobody write meanwhile.
+const QUEUE: usize = 512;
 /// At the end, a reader that takes nothing for so long is given up.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How often a reader's going is looked for while there is nothing to write.
@@ -49,10 +49,10 @@ impl Writer {
     /// Writes to `target`. The receiver hears of it when writing ends before [`Self::finish`].
     pub fn new(target: OwnedFd) -> (Self, oneshot::Receiver<()>) {
         let (queue, portions) = sync_channel(QUEUE);
-        let (written, progress) = sync_channel(1);
+        let (back, written) = sync_channel(QUEUE);
         let (ended, early) = oneshot::channel();
         let thread = std::thread::spawn(move || {
-            let end = write_all(&portions, target, &written);
+            let end = write_all(&portions, target, &back);
             // Nobody waits for it when the run is over.
             let _unheard = ended.send(());
             end
@@ -61,7 +61,7 @@ impl Writer {
             portion: Vec::new(),
             reports: 0,
             queue,
-            progress,
+            written,
             thread,
             lost: 0,
             patient: false,
@@ -90,7 +90,7 @@ impl Writer {
         if self.reports == 0 {
             return;
         }
-        let next = Vec::with_capacity(self.portion.len().next_power_of_two());
+        let next = self.written.try_recv().unwrap_or_default();
         let portion = std::mem::replace(&mut self.portion, next);
         let reports = std::mem::take(&mut self.reports);
         if !self.send(portion) {
@@ -112,7 +112,7 @@ impl Writer {
 
     /// Waits until a portion was written. False when none was, or writing has ended.
     fn progresses(&self) -> bool {
-        self.progress.recv_timeout(PATIENCE).is_ok()
+        self.written.recv_timeout(PATIENCE).is_ok()
     }
 
     /// Reports lost so far.
@@ -128,14 +128,14 @@ impl Writer {
         let _taken = self.send(last);
         let Self {
             queue,
-            progress,
+            written,
             thread,
             ..
         } = self;
         drop(queue);
         loop {
-            match progress.recv_timeout(PATIENCE) {
-                Ok(()) => {}
+            match written.recv_timeout(PATIENCE) {
+                Ok(_) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
                 Err(RecvTimeoutError::Timeout) => {
                     let stalled =
@@ -150,18 +150,25 @@ impl Writer {
     }
 }
 
-fn write_all(portions: &Receiver<Vec<u8>>, target: OwnedFd, written: &SyncSender<()>) -> WriterEnd {
+fn write_all(
+    portions: &Receiver<Vec<u8>>,
+    target: OwnedFd,
+    back: &SyncSender<Vec<u8>>,
+) -> WriterEnd {
     let mut file = std::fs::File::from(target);
     loop {
-        let portion = match portions.recv_timeout(IDLE) {
+        let mut portion = match portions.recv_timeout(IDLE) {
             Ok(portion) => portion,
             Err(RecvTimeoutError::Timeout) if reader_gone(&file) => return WriterEnd::ReaderGone,
             Err(RecvTimeoutError::Timeout) => continue,
             Err(RecvTimeoutError::Disconnected) => return WriterEnd::Written,
         };
         match file.write_all(&portion) {
-            // Once is enough when nobody waits for it.
-            Ok(()) => _ = written.try_send(()),
+            Ok(()) => {
+                portion.clear();
+                // There is room for all that can be under way.
+                let _kept = back.try_send(portion);
+            }
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
                 return WriterEnd::ReaderGone;
             }
