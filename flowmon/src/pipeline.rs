@@ -314,7 +314,7 @@ impl Pipeline {
         for flow in table.over(now.monotonic_ns) {
             if datapath.remove(&flow)? {
                 table.end(&flow.key, &mut |report| {
-                    tell(sink, attachments, identities, &report, &now)
+                    tell(sink, attachments, identities, &report, &now);
                 });
             }
         }

@@ -84,9 +84,11 @@ impl Pair {
             } else {
                 ("/remote", "/local", swapped(seen))
             };
-            let part = |pointer| flow.pointer(pointer).unwrap_or(&Value::Null);
+            let part = |pointer: &str| flow.pointer(pointer).unwrap_or(&Value::Null);
             let (protocol, icmp) = (part("/protocol"), part("/icmp"));
-            let name = format!("{protocol} {} {} {icmp}", part(from), part(to));
+            let end =
+                |side: &str| json!([part(&format!("{side}/ip")), part(&format!("{side}/port"))]);
+            let name = format!("{protocol} {} {} {icmp}", end(from), end(to));
             *totals.entry(name).or_default() += seen;
         }
         totals
