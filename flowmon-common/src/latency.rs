@@ -35,7 +35,7 @@ pub type Histogram = [u64; BUCKETS];
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Latencies {
-    /// By [`Side`]: all round trips.
+    /// By [`Side`]: round trips other than handshakes.
     pub rtt: [Histogram; 2],
     /// By [`Side`]: handshakes.
     pub handshake: [Histogram; 2],

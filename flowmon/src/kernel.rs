@@ -21,7 +21,10 @@ mod xdp;
 use std::{collections::BTreeMap, net::IpAddr, os::fd::OwnedFd, sync::Arc};
 
 use aya::Ebpf;
-use flowmon_common::{Clocks, Counter, FlowKey, Targets, Totals, Witness, hygiene::Hygiene};
+use flowmon_common::{
+    Clocks, Counter, Crossed, FlowKey, Targets, Totals, Witness, hygiene::Hygiene,
+    latency::Latencies,
+};
 
 pub use attach::Hook;
 pub use diagnose::{Check, Finding, diagnose};
@@ -181,7 +184,17 @@ impl Datapath {
 
     /// The exact totals of a registered interface.
     pub fn totals(&self, ifindex: u32) -> Result<Totals, Error> {
-        Ok(self.maps.crossed(ifindex)?.wire)
+        Ok(self.crossed(ifindex)?.wire)
+    }
+
+    /// The same, and as socket buffers.
+    pub fn crossed(&self, ifindex: u32) -> Result<Crossed, Error> {
+        self.maps.crossed(ifindex)
+    }
+
+    /// The round-trip times of a registered interface.
+    pub fn latencies(&self, ifindex: u32) -> Result<Latencies, Error> {
+        self.maps.latencies(ifindex)
     }
 
     /// These, and no others, are the addresses of the endpoint behind an interface: its packets

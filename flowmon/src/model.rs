@@ -1,15 +1,18 @@
 //! The words every room of flowmon uses. No behaviour that needs a clock or the outside world.
 
+mod coverage;
 mod dns;
 mod finding;
 mod flow;
 mod identity;
 mod instant;
 mod interface;
+mod latency;
 mod record;
 mod tcp;
 mod witness;
 
+pub use coverage::{Bypass, Coverage, Way, bypassed};
 pub use dns::Dns;
 pub use finding::{
     Amount, Connections, Finding, MANY_TARGETS, Scan, WitnessCount, Witnessed, odd_frames,
@@ -17,6 +20,7 @@ pub use finding::{
 pub use flow::{Direction, Flow, Icmp, Protocol};
 pub use identity::{EndpointKind, Identity, IdentitySource, Labels};
 pub use interface::{Interface, InterfaceCounters, LinkLayer, Peer};
+pub use latency::{Latency, Quantiles, latency};
 pub use record::{Endpoint, FlowRecord, Moments, Summary};
 pub use tcp::TcpState;
 pub use witness::{Difference, Range, Reading};

@@ -5,6 +5,7 @@
 //! everything here acts on the namespace of the thread that calls [`list`] or one of the `open`s.
 
 mod configure;
+mod counters;
 mod links;
 mod message;
 mod namespaces;
@@ -12,6 +13,7 @@ mod namespaces;
 use std::io;
 
 pub use configure::{Configure, Veth};
+pub use counters::PeerCounters;
 pub use links::{LinkEvent, LinkWatch, list};
 pub use namespaces::{AddressWatch, InterfaceAddress, Namespaces};
 

@@ -4,7 +4,9 @@
 
 mod attachments;
 mod balance;
+mod coverage;
 mod identities;
+mod latency;
 mod witness;
 
 use std::{future::Future, io};
@@ -12,7 +14,7 @@ use std::{future::Future, io};
 use flowmon_common::{Counter, Totals};
 use tokio::{
     sync::oneshot,
-    time::{MissedTickBehavior, interval_at, sleep},
+    time::{Duration, MissedTickBehavior, interval_at, sleep},
 };
 
 use crate::{
@@ -34,6 +36,13 @@ use witness::Witnesses;
 const EVENTS_AT_ONCE: usize = 8192;
 /// So many new flows at once are a flood.
 const FLOOD: usize = 128;
+
+/// Time to the first comparison with what the veths' far ends counted, and between two: each is a
+/// question for each veth.
+const COMPARE_AFTER: Duration = Duration::from_secs(1);
+const COMPARE_EVERY: Duration = Duration::from_secs(5);
+/// What is under way from a veth's counter to the hook is there long before so many times so long.
+const UNDER_WAY: (u32, Duration) = (25, Duration::from_millis(20));
 
 /// Why a watch could not start or go on.
 #[derive(Debug, thiserror::Error)]
@@ -71,7 +80,7 @@ pub async fn watch(
 ) -> Result<Summary, Error> {
     let mut pipeline = Pipeline::start(settings, sink).await?;
     let result = pipeline.run(settings, output_ended, stop).await;
-    let summary = pipeline.finish();
+    let summary = pipeline.finish().await;
     result.and(summary)
 }
 
@@ -85,6 +94,8 @@ struct Pipeline {
     diagnostics: Diagnostics,
     table: FlowTable,
     balance: Balance,
+    latency: latency::Gathered,
+    coverage: coverage::Watch,
     sink: Sink,
     clock: Clock,
     max_flows: usize,
@@ -116,6 +127,8 @@ impl Pipeline {
             witnesses: settings.xdp.map(Witnesses::new),
             table: FlowTable::with_capacity(settings.max_flows as usize * 3 / 2),
             balance: Balance::default(),
+            latency: latency::Gathered::default(),
+            coverage: coverage::Watch::open()?,
             sink,
             clock,
             max_flows: settings.max_flows as usize,
@@ -123,7 +136,7 @@ impl Pipeline {
             lost_before: 0,
             drained: None,
         };
-        pipeline.reconcile()?;
+        pipeline.reconcile().await?;
         pipeline.attachments.announce();
         let now = pipeline.clock.now();
         let known = pipeline.identities.settle(&now).await;
@@ -142,6 +155,9 @@ impl Pipeline {
             settings.interval,
         );
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut comparisons =
+            interval_at(tokio::time::Instant::now() + COMPARE_AFTER, COMPARE_EVERY);
+        comparisons.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let over = async {
             match settings.duration {
                 Some(duration) => sleep(duration).await,
@@ -157,7 +173,7 @@ impl Pipeline {
                 _ = &mut output_ended => return Ok(()),
                 event = self.links.next() => {
                     self.attachments.learn(event?);
-                    self.reconcile()?;
+                    self.reconcile().await?;
                     let now = self.clock.now();
                     let changes = self.identities.follow(self.attachments.interfaces(), &now);
                     self.identify(&changes);
@@ -170,6 +186,10 @@ impl Pipeline {
                 _ = ticks.tick() => {
                     self.interval()?;
                 }
+                _ = comparisons.tick() => {
+                    self.coverage.read(&self.attachments).await;
+                    self.coverage.compare(&self.datapath, &self.attachments)?;
+                }
                 ready = self.events.ready() => {
                     ready?;
                     self.follow_events()?;
@@ -180,7 +200,7 @@ impl Pipeline {
     }
 
     /// Attaches to what is to be watched and is not, detaches from what is no longer.
-    fn reconcile(&mut self) -> Result<(), Error> {
+    async fn reconcile(&mut self) -> Result<(), Error> {
         let parting = self.attachments.parting();
         if !parting.is_empty() {
             self.detach(&parting)?;
@@ -194,7 +214,7 @@ impl Pipeline {
             &mut self.witnesses,
             &mut self.clock,
         )?;
-        Ok(())
+        self.coverage.begin(&self.datapath, &self.attachments).await
     }
 
     fn detach(&mut self, parting: &[u32]) -> Result<(), Error> {
@@ -331,6 +351,8 @@ impl Pipeline {
             sink,
             balance,
             witnesses,
+            latency,
+            coverage,
             ..
         } = self;
         let now = self.clock.now();
@@ -342,6 +364,10 @@ impl Pipeline {
             tell(sink, attachments, identities, &report, &now);
         });
         balance.add(totals, attributed);
+        coverage.part(ifindex);
+        if let Some(endpoint) = attachments.endpoint(ifindex) {
+            latency.add(endpoint, &datapath.latencies(ifindex)?);
+        }
         datapath.release(ifindex, &flows)?;
         attachments.forget(ifindex);
         Ok(())
@@ -374,6 +400,7 @@ impl Pipeline {
             self.table.len(),
             lost.values().sum(),
             findings,
+            self.coverage.so_far().bypassed,
         );
         self.sink.interval(&overview, &self.clock.now());
         Ok(())
@@ -389,7 +416,15 @@ impl Pipeline {
     }
 
     /// Detaches, reads the counters for the last time, and says what became of everything.
-    fn finish(mut self) -> Result<Summary, Error> {
+    async fn finish(mut self) -> Result<Summary, Error> {
+        self.coverage.read(&self.attachments).await;
+        for _ in 0..UNDER_WAY.0 {
+            if !self.coverage.compare(&self.datapath, &self.attachments)? {
+                break;
+            }
+            sleep(UNDER_WAY.1).await;
+        }
+        let coverage = self.coverage.all();
         let all: Vec<u32> = self.attachments.attached().collect();
         self.findings()?;
         self.detach(&all)?;
@@ -411,7 +446,10 @@ impl Pipeline {
                 self.identities.not_waiting(),
             ),
         );
-        let summary = summary.with_witness(self.witnesses.map(Witnesses::summary));
+        let summary = summary
+            .with_witness(self.witnesses.map(Witnesses::summary))
+            .with_coverage(coverage)
+            .with_latency(self.latency.said());
         match self.sink.finish(&summary) {
             WriterEnd::Written | WriterEnd::ReaderGone => Ok(summary),
             WriterEnd::Failed(error) => Err(Error::Output(error)),

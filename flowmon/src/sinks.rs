@@ -17,11 +17,11 @@ use flowmon_common::Totals;
 
 use crate::{
     clock::Moment,
-    model::{Endpoint, Finding, Identity, Report, Summary},
+    model::{Bypass, Endpoint, Finding, Identity, Report, Summary},
 };
 
 /// The state of the whole at the end of an interval.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Overview {
     /// Interfaces watched right now.
     pub interfaces: usize,
@@ -35,6 +35,8 @@ pub struct Overview {
     pub lost: u64,
     /// What is remarkable of the interval.
     pub findings: Vec<Finding>,
+    /// What did not pass the hooks, and so is in no total.
+    pub bypassed: Vec<Bypass>,
 }
 
 /// How reports look: appends to `out` what there is to say.

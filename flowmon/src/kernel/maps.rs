@@ -10,7 +10,8 @@ use aya::{
     maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray},
 };
 use flowmon_common::{
-    Clocks, Counter, Crossed, Endpoint, FlowKey, FlowStats, abi::Abi, settings::MAX_ENDPOINTS,
+    Clocks, Counter, Crossed, Endpoint, FlowKey, FlowStats, abi::Abi, latency::Latencies,
+    settings::MAX_ENDPOINTS,
 };
 
 use super::{Error, batch::BatchReader};
@@ -28,6 +29,7 @@ pub(super) struct Maps {
     flows_fd: OwnedFd,
     reader: BatchReader<FlowKey, FlowStats>,
     totals: PerCpuArray<MapData, Shared<Crossed>>,
+    latencies: Array<MapData, Shared<Latencies>>,
     counters: PerCpuArray<MapData, u64>,
     clocks: Array<MapData, Shared<Clocks>>,
     endpoints: HashMap<MapData, u32, Shared<Endpoint>>,
@@ -43,6 +45,7 @@ impl Maps {
             flows: flows.try_into()?,
             reader: BatchReader::new(max_flows),
             totals: take("TOTALS")?.try_into()?,
+            latencies: take("LATENCIES")?.try_into()?,
             counters: take("COUNTERS")?.try_into()?,
             clocks: take("CLOCKS")?.try_into()?,
             endpoints: take("ENDPOINTS")?.try_into()?,
@@ -59,6 +62,8 @@ impl Maps {
                 limit: MAX_ENDPOINTS,
             })?;
         self.clear_totals(slot)?;
+        let nothing = Shared(Latencies::default());
+        self.latencies.set(slot.into(), nothing, 0)?;
         let endpoint = Endpoint {
             settled_ns,
             slot,
@@ -146,6 +151,14 @@ impl Maps {
             }
         }
         Ok(sum)
+    }
+
+    pub(super) fn latencies(&self, ifindex: u32) -> Result<Latencies, Error> {
+        let Some(&slot) = self.slots.get(&ifindex) else {
+            return Ok(Latencies::default());
+        };
+        let Shared(latencies) = self.latencies.get(&slot.into(), 0)?;
+        Ok(latencies)
     }
 
     /// The kernel's clocks, when they were last read.

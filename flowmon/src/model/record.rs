@@ -8,8 +8,8 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::{
-    Amount, Direction, Dns, EndpointKind, Flow, FlowEvent, Icmp, Identity, IdentitySource, Labels,
-    Protocol, TcpState, Witnessed, instant,
+    Amount, Bypass, Coverage, Direction, Dns, EndpointKind, Flow, FlowEvent, Icmp, Identity,
+    IdentitySource, Labels, Latency, Protocol, TcpState, Witnessed, instant,
 };
 
 /// A container's attachment: where flows were seen.
@@ -242,7 +242,7 @@ fn microseconds(units: u64) -> f64 {
 }
 
 /// What a run saw in all: totals = attributed + unattributed, always.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Summary {
     schema: &'static str,
     /// Interfaces that were watched, at one time or another.
@@ -265,7 +265,17 @@ pub struct Summary {
     /// What the XDP witness has to say, if there was to be one.
     #[serde(flatten)]
     pub witnessed: Option<Witnessed>,
-    /// Is every packet in a reported flow, and every report delivered?
+    /// The smallest part of any interface's traffic, one way, that passed the hook; absent where
+    /// nothing could be compared.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hook_coverage_ratio: Option<f64>,
+    /// Where that is less than 1.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub bypassed: Vec<Bypass>,
+    /// How long round trips took: of all interfaces, then of each.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub latency: Vec<Latency>,
+    /// Did every packet pass the hook, is it in a reported flow, and was every report delivered?
     pub complete: bool,
 }
 
@@ -294,6 +304,9 @@ impl Summary {
             unparsed,
             lost,
             witnessed: None,
+            hook_coverage_ratio: None,
+            bypassed: Vec::new(),
+            latency: Vec::new(),
             complete,
         }
     }
@@ -306,6 +319,23 @@ impl Summary {
         }
         self.witnessed = witnessed;
         self
+    }
+
+    /// With how long round trips took.
+    #[must_use]
+    pub fn with_latency(self, latency: Vec<Latency>) -> Self {
+        Self { latency, ..self }
+    }
+
+    /// With what is known of packets that did not pass the hooks, and so are in no total.
+    #[must_use]
+    pub fn with_coverage(self, coverage: Coverage) -> Self {
+        Self {
+            hook_coverage_ratio: coverage.ratio(),
+            complete: self.complete && coverage.bypassed.is_empty(),
+            bypassed: coverage.bypassed,
+            ..self
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use std::{
 use crate::{
     clock::Clock,
     kernel::{self, Datapath, Hook},
-    model::{Endpoint, EndpointKind, Identity, Interface, InterfaceCounters},
+    model::{Endpoint, EndpointKind, Identity, Interface, InterfaceCounters, Peer},
     netlink::LinkEvent,
     selection::{self, Pattern},
     settings::Watch,
@@ -200,6 +200,15 @@ impl Attachments {
 
     pub(super) fn attached(&self) -> impl Iterator<Item = u32> {
         self.attached.keys().copied()
+    }
+
+    /// The far ends of the attached veths.
+    pub(super) fn peers(&self) -> impl Iterator<Item = (u32, Peer)> {
+        self.attached.keys().filter_map(|ifindex| {
+            let interface = self.interfaces.get(ifindex)?;
+            let is_veth = interface.kind.as_deref() == Some("veth");
+            Some((*ifindex, interface.peer.filter(|_| is_veth)?))
+        })
     }
 
     pub(super) fn endpoint(&self, ifindex: u32) -> Option<&Endpoint> {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use flowmon_common::{Counter, Totals};
 
 use crate::{
-    model::{Finding, Summary},
+    model::{Bypass, Finding, Summary},
     sinks::Overview,
 };
 
@@ -28,12 +28,13 @@ impl Balance {
         self.totals
     }
 
-    pub(super) const fn overview(
+    pub(super) fn overview(
         &self,
         interfaces: usize,
         flows: usize,
         lost: u64,
         findings: Vec<Finding>,
+        bypassed: Vec<Bypass>,
     ) -> Overview {
         Overview {
             interfaces,
@@ -42,6 +43,7 @@ impl Balance {
             attributed: self.attributed,
             lost,
             findings,
+            bypassed,
         }
     }
 

@@ -15,8 +15,8 @@ use super::{
 use crate::{
     clock::Moment,
     model::{
-        Direction, Endpoint, Finding, Flow, FlowEvent, Identity, Protocol, Report, Summary,
-        TcpState,
+        Bypass, Direction, Endpoint, Finding, Flow, FlowEvent, Identity, Latency, Protocol,
+        Quantiles, Report, Summary, TcpState, Way,
     },
 };
 
@@ -97,6 +97,7 @@ impl Format for Table {
         let mut text = header(overview, &before, seconds, now);
         let talkers = std::mem::take(&mut self.talkers);
         talker_rows(&mut text, talkers, seconds);
+        bypass_rows(&mut text, &overview.bypassed);
         trouble_rows(&mut text, std::mem::take(&mut self.troubles));
         finding_rows(&mut text, &overview.findings);
         text.push('\n');
@@ -220,6 +221,48 @@ fn talker_rows(text: &mut String, talkers: HashMap<Talk, Amount>, seconds: f64) 
     }
 }
 
+/// Of all interfaces together.
+fn latency_rows(text: &mut String, latency: &[Latency]) {
+    for all in latency.iter().filter(|one| one.interface.is_none()) {
+        let limit = |us: f64| duration(us / 1e6);
+        let Quantiles {
+            samples,
+            p50_us,
+            p90_us,
+            p99_us,
+        } = all.rtt;
+        let _infallible = writeln!(
+            text,
+            "RTT {}: {} samples; below {}: half, below {}: 90 %, below {}: 99 %",
+            all.side,
+            human(samples as f64),
+            limit(p50_us),
+            limit(p90_us),
+            limit(p99_us)
+        );
+    }
+}
+
+/// Traffic that is in no number of the rest.
+fn bypass_rows(text: &mut String, bypassed: &[Bypass]) {
+    for bypass in bypassed.iter().take(TROUBLES) {
+        let way = match bypass.way {
+            Way::Tx => "sent",
+            Way::Rx => "received",
+        };
+        let _infallible = writeln!(
+            text,
+            "! bypass: of what {} {way}, {:.1} % passed flowmon; {} buffers did not",
+            fitted(&escaped(&bypass.interface), 15),
+            bypass.ratio * 100.0,
+            human(bypass.buffers as f64),
+        );
+    }
+    if bypassed.len() > TROUBLES {
+        let _infallible = writeln!(text, "! and {} more bypasses", bypassed.len() - TROUBLES);
+    }
+}
+
 fn trouble_rows(text: &mut String, troubles: BTreeMap<(Talk, &'static str), HashSet<FlowKey>>) {
     let more = troubles.len().saturating_sub(TROUBLES);
     for ((talk, trouble), flows) in troubles.into_iter().take(TROUBLES) {
@@ -329,6 +372,8 @@ fn closing(summary: &Summary) -> String {
             let _infallible = writeln!(text, "{what} {cause}: {count}");
         }
     }
+    latency_rows(&mut text, &summary.latency);
+    bypass_rows(&mut text, &summary.bypassed);
     if let Some(witnessed) = &summary.witnessed {
         findings::witnessed(&mut text, witnessed);
         finding_rows(&mut text, &witnessed.findings);

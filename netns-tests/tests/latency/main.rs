@@ -10,6 +10,7 @@ mod handshake;
 mod loss;
 mod names;
 mod silence;
+mod summary;
 
 use std::error::Error;
 use std::io::{Read as _, Write as _};
