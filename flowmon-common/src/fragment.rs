@@ -36,9 +36,9 @@ impl FragmentKey {
             flow: FlowKey {
                 local_port: 0,
                 remote_port: 0,
-                // IPv6 has extension headers behind the fragment header: only the first fragment
-                // knows the protocol, and the identification does not depend on it.
-                protocol: if flow.l3 == 4 { flow.protocol } else { 0 },
+                // There may be further headers behind where it is cut: only the first fragment
+                // knows what they lead to.
+                protocol: 0,
                 ..*flow
             },
             id: packet.fragment_id,

@@ -86,7 +86,7 @@ pub struct Parsed {
     pub sender: Sender,
     /// Is it a piece of a larger datagram?
     pub fragment: Fragment,
-    /// Identification of that datagram.
+    /// Identification of that datagram; IPv4 has one for each protocol, which is in the upper half.
     pub fragment_id: u32,
     /// Is it an ICMP error, which [`quoted`] can read further?
     pub icmp_error: bool,

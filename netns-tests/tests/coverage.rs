@@ -10,7 +10,7 @@ use aya::programs::tc::TcAttachOptions;
 use aya::programs::{SchedClassifier, TcAttachType};
 use aya::{Ebpf, EbpfLoader};
 use flowmon::lab::{Lab, Pod, traffic};
-use netns_tests::{Ended, Watch, command, finish, require_root, tool};
+use netns_tests::{Ended, Watch, command, require_root, tool};
 use serde_json::{Value, json};
 
 type TestResult = Result<(), Box<dyn Error>>;
@@ -151,14 +151,11 @@ fn the_table_says_it_while_it_happens() -> TestResult {
     let mut flowmon: Command = command(netns_tests::flowmon_binary(), &args);
     flowmon.args(["--duration", "3s"]);
     let bypass = network.bypass(LinkOrder::last())?;
-    let said = std::thread::scope(|scope| {
-        let flowmon = scope.spawn(|| finish(network.lab.node(), &mut flowmon).stdout);
-        while !flowmon.is_finished() {
-            network.send(TAKEN, 100)?;
-        }
-        flowmon.join().map_err(|_| "flowmon was not run".into())
-    });
-    let said: String = said.map_err(|error: Box<dyn Error>| error)?;
+    let mut flowmon = network.lab.node().spawn_command(&mut flowmon)?;
+    while flowmon.try_wait()?.is_none() {
+        network.send(TAKEN, 100)?;
+    }
+    let said = String::from_utf8(flowmon.wait_with_output()?.stdout)?;
     drop(bypass);
     let lines: Vec<&str> = said
         .lines()

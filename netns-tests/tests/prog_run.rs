@@ -177,10 +177,18 @@ fn later_fragments_join_the_flow_of_their_first() {
             .flow
             .map(|(key, _)| key)
     };
-    let first = flow_of("ipv4-fragment-first");
-    assert!(first.is_some_and(|key| key.local_port != 0), "{first:?}");
-    for later in ["ipv4-fragment-middle", "ipv4-fragment-last"] {
-        assert_eq!(flow_of(later), first, "{later}");
+    for datagram in [
+        &[
+            "ipv4-fragment-first",
+            "ipv4-fragment-middle",
+            "ipv4-fragment-last",
+        ][..],
+        &["ipv4-ah-fragment-first", "ipv4-ah-fragment-last"],
+    ] {
+        let flows: Vec<_> = datagram.iter().map(|name| flow_of(name)).collect();
+        let first = flows.first().copied().flatten();
+        assert!(first.is_some_and(|key| key.local_port != 0), "{first:?}");
+        assert!(flows.iter().all(|flow| *flow == first), "{flows:?}");
     }
 }
 

@@ -126,10 +126,13 @@ fn ipv4<S: PacketSource>(source: &S, packet: &mut Parsed, offset: u32) -> Result
         (0, _) => Fragment::First,
         _ => Fragment::Later,
     };
-    packet.fragment_id = be16(&header, 4).unwrap_or(0).into();
+    // The protocol as the header has it, which is alike in all fragments (RFC 791 3.2); what is
+    // behind an authentication header only the first one knows.
+    let protocol = byte(&header, 9).unwrap_or(0);
+    packet.fragment_id = u32::from(protocol) << 16 | u32::from(be16(&header, 4).unwrap_or(0));
     let length = be16(&header, 2).unwrap_or(0);
     Ok(Next {
-        protocol: byte(&header, 9).unwrap_or(0),
+        protocol,
         at: offset + header_len,
         end: transport::end(source.frame_len(), offset, length.into()),
     })

@@ -11,6 +11,7 @@ use crate::{
 
 const TCP_MIN: u32 = 20;
 const SCTP_COMMON: u32 = 12;
+const DCCP_MIN: u32 = 12;
 
 /// The VLAN identifier in tag control information (IEEE 802.1Q 9.6).
 #[inline(always)]
@@ -100,7 +101,17 @@ fn header<S: PacketSource>(
                 .ok_or(Refusal::TruncatedTransport)?;
             tcp_rest(packet, at, &rest)
         }
-        (protocol::UDP | protocol::UDP_LITE | protocol::DCCP, _) => {
+        (protocol::DCCP, _) => {
+            ports(source, packet, at)?;
+            // Behind a header that was cut there may be padding, which is no header.
+            let cut = matches!(packet.fragment, Fragment::First) && at + DCCP_MIN > end;
+            if excerpt || cut {
+                packet.sender = Sender::Continues;
+                return Ok(());
+            }
+            dccp_rest(source, packet, at)
+        }
+        (protocol::UDP | protocol::UDP_LITE, _) => {
             packet.header_len = at + 8;
             ports(source, packet, at)
         }
@@ -141,6 +152,32 @@ fn tcp_rest(packet: &mut Parsed, at: u32, rest: &[u8; 8]) -> Result<(), Refusal>
     let length = tcp_header_len(byte(rest, 4).unwrap_or(0));
     packet.header_len = at + length;
     if length < TCP_MIN {
+        return Err(Refusal::BadTransport);
+    }
+    Ok(())
+}
+
+/// DCCP's header ends by its data offset; sequence numbers are short or long by its X bit (RFC 4340
+/// 5.1).
+#[inline(always)]
+fn dccp_rest<S: PacketSource>(source: &S, packet: &mut Parsed, at: u32) -> Result<(), Refusal> {
+    let rest = source
+        .load::<8>(at + 4)
+        .ok_or(Refusal::TruncatedTransport)?;
+    let kind_x = byte(&rest, 4).unwrap_or(0);
+    packet.sender = match kind_x >> 1 & 0x0f {
+        0 => Sender::Opens,   // Request
+        1 => Sender::Answers, // Response
+        _ => Sender::Continues,
+    };
+    let length = u32::from(byte(&rest, 0).unwrap_or(0)) * 4;
+    let least = if kind_x & 1 == 0 {
+        DCCP_MIN
+    } else {
+        DCCP_MIN + 4
+    };
+    packet.header_len = at + length;
+    if length < least {
         return Err(Refusal::BadTransport);
     }
     Ok(())
