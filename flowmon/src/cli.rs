@@ -1,9 +1,12 @@
 //! What can be typed. The only file that names clap.
 
-use std::{collections::BTreeMap, io::IsTerminal as _, net::IpAddr, path::PathBuf, time::Duration};
+use std::{
+    collections::BTreeMap, io::IsTerminal as _, net::IpAddr, path::PathBuf, str::FromStr,
+    time::Duration,
+};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use flowmon_common::settings::MAX_FLOWS;
+use flowmon_common::{settings::MAX_FLOWS, wire::protocol};
 
 use crate::{
     kernel::{Hook, XdpMode},
@@ -32,6 +35,8 @@ pub enum Command {
     Check(CheckArgs),
     /// Replay recorded flows against policies.
     Audit(AuditArgs),
+    /// Why is a connection allowed or denied, and what would change that?
+    Explain(ExplainArgs),
     /// List interfaces: what is behind each, and whether `--iface all` watches it.
     Interfaces {
         /// What to print.
@@ -135,6 +140,85 @@ pub struct AuditArgs {
     /// Tell what changes from the verdicts in the log, and fail on what is newly denied.
     #[arg(long, env = "FLOWMON_DIFF")]
     diff: bool,
+}
+
+/// `flowmon explain`
+#[derive(Debug, Args)]
+pub struct ExplainArgs {
+    /// Files and folders of policies, YAML or JSON.
+    #[arg(
+        long, required = true, num_args = 1.., value_name = "PATH", env = "FLOWMON_POLICIES",
+        value_delimiter = ','
+    )]
+    pub policies: Vec<PathBuf>,
+    /// Who is who: files and folders with what `kubectl get pods,ns,svc,nodes -A -o yaml` prints.
+    #[arg(
+        long, required = true, num_args = 1.., value_name = "PATH", env = "FLOWMON_INVENTORY",
+        value_delimiter = ','
+    )]
+    pub inventory: Vec<PathBuf>,
+    /// Who opens it: a pod as NAMESPACE/NAME, or an address.
+    #[arg(long, value_name = "WHO", env = "FLOWMON_FROM")]
+    pub from: String,
+    /// Who is to answer: a pod or a service as NAMESPACE/NAME (a pod, if both are called so), or an
+    /// address.
+    #[arg(long, value_name = "WHO", env = "FLOWMON_TO")]
+    pub to: String,
+    /// Where: 443, 53/udp, icmp.
+    #[arg(long, value_name = "PORT[/PROTOCOL]", env = "FLOWMON_PORT")]
+    pub port: AskedPort,
+    /// What to print.
+    #[arg(long, value_enum, default_value = "text", env = "FLOWMON_OUTPUT")]
+    pub output: TextOutput,
+}
+
+/// How to print what is no list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum TextOutput {
+    /// Sentences for people.
+    Text,
+    /// A JSON object.
+    Json,
+}
+
+/// `443`, `53/udp`, `icmp`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AskedPort {
+    /// IP protocol number; TCP if not said.
+    pub protocol: u8,
+    /// None of a protocol without ports.
+    pub number: Option<u16>,
+}
+
+impl FromStr for AskedPort {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let expected = "expected a port like 443, 53/udp or 3868/sctp, or icmp or icmpv6";
+        let portless = match text {
+            "icmp" => Some(protocol::ICMP),
+            "icmpv6" => Some(protocol::ICMPV6),
+            _ => None,
+        };
+        if let Some(protocol) = portless {
+            let number = None;
+            return Ok(Self { protocol, number });
+        }
+        let (number, name) = text.split_once('/').unwrap_or((text, "tcp"));
+        let protocol = match name {
+            "tcp" => protocol::TCP,
+            "udp" => protocol::UDP,
+            "sctp" => protocol::SCTP,
+            _ => return Err(expected),
+        };
+        match number.parse() {
+            Ok(number @ 1..) => Ok(Self {
+                protocol,
+                number: Some(number),
+            }),
+            _ => Err(expected),
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -354,6 +438,20 @@ mod tests {
 
     use super::*;
     use clap::CommandFactory as _;
+
+    #[test]
+    fn ports_have_protocols() {
+        let port = |text: &str| {
+            text.parse::<AskedPort>()
+                .map(|port| (port.protocol, port.number))
+        };
+        assert_eq!(port("443"), Ok((6, Some(443))));
+        assert_eq!(port("53/udp"), Ok((17, Some(53))));
+        assert_eq!(port("icmp"), Ok((1, None)));
+        for wrong in ["", "0", "65536", "443/", "443/http", "tcp", "-1", "443/TCP"] {
+            assert!(port(wrong).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn the_command_line_is_well_formed() {

@@ -6,6 +6,7 @@ mod cleanup;
 mod demo;
 mod doctor;
 mod documents;
+mod explain;
 mod files;
 mod interfaces;
 mod watch;
@@ -79,6 +80,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Watch(args) => watch::run(&args.settings()),
         Command::Check(args) => check::run(&args),
         Command::Audit(args) => audit::run(&args.settings()),
+        Command::Explain(args) => explain::run(&args),
         Command::Interfaces { output } => interfaces::run(output),
         Command::Cleanup => cleanup::run(),
         Command::Doctor => doctor::run(),

@@ -208,6 +208,17 @@ fn what_an_admin_denies_is_mended_before_the_rule_that_does() {
     }
 }
 
+#[test]
+fn every_reason_is_in_the_documentation() {
+    let table = include_str!("../../../docs/verdicts.md");
+    for reason in flowmon::policy::Reason::ALL {
+        assert!(
+            table.contains(&format!("\n| `{}` |", reason.label())),
+            "{reason:?}"
+        );
+    }
+}
+
 /// Does as it is told.
 fn apply(policies: &PolicySet, suggestions: &[Suggestion]) -> PolicySet {
     let mut mended = policies.clone();
