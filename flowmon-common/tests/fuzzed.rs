@@ -3,6 +3,9 @@
 
 #[path = "../../fuzz/properties/event.rs"]
 mod event;
+#[path = "support/golden.rs"]
+#[expect(dead_code, reason = "here only the bytes count")]
+mod golden;
 #[path = "../../fuzz/properties/packet.rs"]
 mod packet;
 #[path = "../../fuzz/properties/replay.rs"]
@@ -13,7 +16,16 @@ mod tcp;
 use replay::replay;
 
 #[test]
+#[expect(
+    clippy::print_stdout,
+    reason = "tells which frame it was when one fails"
+)]
 fn frames() {
+    // The corpus is what goes beyond these.
+    for golden in golden::load() {
+        println!("{}", golden.name);
+        packet::check(&golden.bytes);
+    }
     replay("packet", packet::check);
 }
 

@@ -256,3 +256,18 @@ fn imports_are_understood() {
     let named: Vec<_> = rooms_named(code).into_iter().collect();
     assert_eq!(named, ["clock", "flow", "lab", "model"]);
 }
+
+#[test]
+fn every_fuzz_target_is_replayed_by_a_test() -> io::Result<()> {
+    let tests = sources(&["flowmon", "flowmon-common"])?;
+    for target in fs::read_dir(root().join("fuzz/fuzz_targets"))? {
+        let path = target?.path();
+        let name = path.file_stem().unwrap_or_default().to_string_lossy();
+        let replay = format!("replay(\"{name}\"");
+        assert!(
+            tests.iter().any(|test| test.code.contains(&replay)),
+            "no test says {replay}, ...)"
+        );
+    }
+    Ok(())
+}
