@@ -97,7 +97,7 @@ pub struct CheckArgs {
     pub inventory: Vec<PathBuf>,
     /// What to print.
     #[arg(long, value_enum, default_value = "table", env = "FLOWMON_OUTPUT")]
-    pub output: ListOutput,
+    pub output: CheckOutput,
     /// Fail on warnings too (exit code 1).
     #[arg(long, env = "FLOWMON_STRICT")]
     pub strict: bool,
@@ -333,6 +333,17 @@ enum OutputArg {
     Auto,
     Table,
     Json,
+}
+
+/// How to print what is wrong with documents.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum CheckOutput {
+    /// A line for each finding, as compilers write it.
+    Table,
+    /// One JSON object a line.
+    Json,
+    /// SARIF 2.1.0.
+    Sarif,
 }
 
 /// How to print a list.

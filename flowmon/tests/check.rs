@@ -98,6 +98,13 @@ fn warnings_fail_only_if_asked() -> io::Result<()> {
     let (code, stdout, _) = check(&folder, &[])?;
     assert!(stdout.starts_with("a.yml:4:7: warning: spec: "), "{stdout}");
     assert_eq!(code, Some(0));
+    let (code, stdout, _) = check(&folder, &["--output", "sarif"])?;
+    assert!(
+        stdout.contains(r#""ruleId": "empty-egress-without-type""#),
+        "{stdout}"
+    );
+    assert!(stdout.contains(r#""startLine": 4"#), "{stdout}");
+    assert_eq!(code, Some(0));
     let (code, stdout, _) = check(&folder, &["--strict", "--output", "json"])?;
     assert_eq!(code, Some(1));
     let lines: Vec<_> = stdout.lines().collect();

@@ -1,13 +1,17 @@
 //! `flowmon check`
 
-use std::{collections::BTreeMap, fmt::Write as _};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
+};
 
 use serde::Serialize;
 
 use super::{Exit, Failure, files, print};
 use crate::{
-    cli::{CheckArgs, ListOutput},
-    policy::{Problem, Severity, document, inventory, lint},
+    cli::{CheckArgs, CheckOutput},
+    policy::{Problem, Severity, document, inventory, lint, rules},
+    report::{self, Finding, Findings, Level, Rule},
     sinks::escaped,
 };
 
@@ -72,8 +76,9 @@ pub(super) fn run(settings: &CheckArgs) -> Result<Exit, Failure> {
         *summary.policies.entry(policy.id.kind.label()).or_default() += 1;
     }
     print(&match settings.output {
-        ListOutput::Table => table(&problems, &summary),
-        ListOutput::Json => json(&problems, &summary)?,
+        CheckOutput::Table => table(&problems, &summary),
+        CheckOutput::Json => json(&problems, &summary)?,
+        CheckOutput::Sarif => sarif(&problems).json(),
     })?;
     Ok(if summary.errors > 0 {
         Exit::Usage
@@ -152,6 +157,34 @@ fn json(problems: &[Problem], summary: &Summary) -> Result<String, Failure> {
     }
     push(&mut text, summary)?;
     Ok(text)
+}
+
+fn sarif(problems: &[Problem]) -> Findings {
+    let names: BTreeSet<&'static str> = problems.iter().map(|problem| problem.rule).collect();
+    let rules = names.into_iter().map(|name| Rule {
+        id: name.into(),
+        description: rules::meaning(name).unwrap_or_default().into(),
+    });
+    let findings = problems.iter().map(|problem| Finding {
+        rule: problem.rule.into(),
+        level: match problem.severity {
+            Severity::Error => Level::Error,
+            Severity::Warning => Level::Warning,
+            Severity::Note => Level::Note,
+        },
+        message: problem.message.clone(),
+        place: Some(report::Place {
+            file: problem.place.file.to_string(),
+            line: problem.place.line,
+            column: problem.place.column,
+        }),
+        identity: String::new(),
+        occurrences: None,
+    });
+    Findings {
+        rules: rules.collect(),
+        findings: findings.collect(),
+    }
 }
 
 fn push(text: &mut String, line: &impl Serialize) -> Result<(), Failure> {

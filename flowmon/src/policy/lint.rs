@@ -25,9 +25,9 @@ pub fn lint(set: &PolicySet, inventory: Option<&Inventory>) -> Vec<Problem> {
     for policy in &set.policies {
         peers::check(policy, &mut remarks);
         order::check_rules(policy, &mut remarks);
-        if let (Some(population), Some(inventory)) = (&population, inventory) {
+        if let Some(population) = &population {
             reach::check(policy, population, &mut remarks);
-            network::check(policy, inventory, &mut remarks);
+            network::check(policy, population, &mut remarks);
         }
     }
     dns::check(set, population.as_ref(), &mut remarks);

@@ -1,14 +1,16 @@
 //! Address ranges that hold the cluster's own addresses.
 
+use std::net::IpAddr;
+
 use ipnetwork::IpNetwork;
 
-use super::Remarks;
+use super::{Population, Remarks};
 use crate::policy::{
-    Inventory,
+    inventory::PodId,
     model::{Peer, PeerMatch, Peers, Policy, Rule},
 };
 
-pub(super) fn check(policy: &Policy, inventory: &Inventory, remarks: &mut Remarks) {
+pub(super) fn check(policy: &Policy, population: &Population<'_>, remarks: &mut Remarks) {
     let rules = policy.ingress.iter().chain(&policy.egress).flatten();
     for Rule { peers, .. } in rules {
         let Peers::OneOf(peers) = peers else {
@@ -17,15 +19,17 @@ pub(super) fn check(policy: &Policy, inventory: &Inventory, remarks: &mut Remark
         for Peer { what, place } in peers {
             match what {
                 PeerMatch::IpBlock { cidr, except } => {
-                    let says = ip_block(*cidr, except, inventory);
-                    if let Some((rule, says)) = says {
+                    if let Some((rule, says)) = ip_block(*cidr, except, population) {
                         remarks.warn(place, rule, says);
                     }
                 }
                 PeerMatch::Networks(networks) => {
-                    if let Some(pod) = pod_in(networks, &[], inventory) {
+                    let mut networks = networks.iter();
+                    let pods = &population.pod_addresses;
+                    if let Some(pod) = networks.find_map(|network| pods.inside(*network, &[])) {
                         let says = format!(
-                            "these networks hold addresses of pods, like {pod}, and match them too"
+                            "these networks hold addresses of pods, like {}, and match them too",
+                            whose(pod)
                         );
                         remarks.note(place, "covers-own-addresses", says);
                     }
@@ -39,47 +43,26 @@ pub(super) fn check(policy: &Policy, inventory: &Inventory, remarks: &mut Remark
 fn ip_block(
     cidr: IpNetwork,
     except: &[IpNetwork],
-    inventory: &Inventory,
+    population: &Population<'_>,
 ) -> Option<(&'static str, String)> {
-    if let Some(pod) = pod_in(&[cidr], except, inventory) {
+    if let Some(pod) = population.pod_addresses.inside(cidr, except) {
         let says = format!(
-            "{cidr} holds addresses of pods, like {pod}: some networks match these by it, others \
+            "{cidr} holds addresses of pods, like {}: some networks match these by it, others \
              don't. For pods use selectors; if only the outside is meant, add the cluster's \
-             networks to `except`"
+             networks to `except`",
+            whose(pod)
         );
         return Some(("covers-own-addresses", says));
     }
-    let services = inventory.services.iter();
-    let covered = services.flat_map(|(id, service)| {
-        let addresses = service
-            .addresses
-            .iter()
-            .filter(|address| holds(&[cidr], except, **address));
-        addresses.map(move |address| format!("{address} of {}/{}", id.namespace, id.name))
-    });
-    let service = covered.into_iter().next()?;
+    let service = population.service_addresses.inside(cidr, except)?;
     let says = format!(
-        "{cidr} holds addresses of services, like {service}: mostly these are replaced by a pod's \
-         before policies are asked. Select the pods instead"
+        "{cidr} holds addresses of services, like {}: mostly these are replaced by a pod's before \
+         policies are asked. Select the pods instead",
+        whose(service)
     );
     Some(("covers-service-addresses", says))
 }
 
-fn pod_in(networks: &[IpNetwork], except: &[IpNetwork], inventory: &Inventory) -> Option<String> {
-    inventory
-        .pods
-        .iter()
-        .filter(|(_, pod)| !pod.host_network)
-        .find_map(|(id, pod)| {
-            let address = pod
-                .addresses
-                .iter()
-                .find(|address| holds(networks, except, **address))?;
-            Some(format!("{address} of {}/{}", id.namespace, id.name))
-        })
-}
-
-fn holds(networks: &[IpNetwork], except: &[IpNetwork], address: std::net::IpAddr) -> bool {
-    let within = |networks: &[IpNetwork]| networks.iter().any(|network| network.contains(address));
-    within(networks) && !within(except)
+fn whose((address, id): (IpAddr, &PodId)) -> String {
+    format!("{address} of {}/{}", id.namespace, id.name)
 }

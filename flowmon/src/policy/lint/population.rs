@@ -1,10 +1,12 @@
 //! Who exists, by namespace and labels: to selectors, pods with the same labels are one.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
+
+use ipnetwork::IpNetwork;
 
 use crate::policy::{
     Inventory, Labels, Selector,
-    inventory::{NamedPort, Pod},
+    inventory::{NamedPort, Pod, PodId},
     labels::NAME_LABEL,
     model::{Namespaces, PeerMatch, Peers, Subject},
 };
@@ -13,8 +15,37 @@ use crate::policy::{
 pub(super) struct Population<'i> {
     pub(super) groups: Vec<Group<'i>>,
     pub(super) inventory: &'i Inventory,
+    /// Addresses of pods on the pod network.
+    pub(super) pod_addresses: Addresses<'i>,
+    /// Addresses of services.
+    pub(super) service_addresses: Addresses<'i>,
     /// Labels of every namespace with pods in it are known.
     namespaces_known: bool,
+}
+
+/// Addresses in order, and whose they are.
+pub(super) struct Addresses<'i>(Vec<(IpAddr, &'i PodId)>);
+
+impl<'i> Addresses<'i> {
+    fn new(addresses: impl Iterator<Item = (IpAddr, &'i PodId)>) -> Self {
+        let mut addresses: Vec<_> = addresses.collect();
+        addresses.sort_unstable();
+        Self(addresses)
+    }
+
+    /// The first one inside `cidr` and in none of `except`.
+    pub(super) fn inside(
+        &self,
+        cidr: IpNetwork,
+        except: &[IpNetwork],
+    ) -> Option<(IpAddr, &'i PodId)> {
+        let start = self
+            .0
+            .partition_point(|(address, _)| *address < cidr.network());
+        let from_there = self.0.iter().skip(start).copied();
+        let mut inside = from_there.take_while(|(address, _)| cidr.contains(*address));
+        inside.find(|(address, _)| !except.iter().any(|network| network.contains(*address)))
+    }
 }
 
 /// Pods of one namespace with the same labels.
@@ -45,7 +76,14 @@ impl<'i> Population<'i> {
             }
         }
         let mut namespaces = inventory.pods.keys().map(|id| &id.namespace);
+        let pods = inventory.pods.iter().filter(|(_, pod)| !pod.host_network);
+        let of_pods = pods.flat_map(|(id, pod)| pod.addresses.iter().map(move |it| (*it, id)));
+        let services = inventory.services.iter();
+        let of_services =
+            services.flat_map(|(id, it)| it.addresses.iter().map(move |it| (*it, id)));
         Self {
+            pod_addresses: Addresses::new(of_pods),
+            service_addresses: Addresses::new(of_services),
             namespaces_known: namespaces.all(|name| inventory.namespaces.contains_key(name)),
             groups: groups.into_values().collect(),
             inventory,
