@@ -57,8 +57,8 @@ pub struct Record<'a> {
     pub rx: Counted,
     /// The message, when it is ICMP.
     pub icmp: Option<Icmp>,
-    /// The verdict that was recorded.
-    #[serde(borrow)]
+    /// The verdict that was recorded, `null` too.
+    #[serde(borrow, default, deserialize_with = "present")]
     pub verdict: Option<&'a RawValue>,
 }
 
@@ -153,6 +153,10 @@ pub(super) fn read(line: &str) -> Entry<'_> {
         schema: Text<'a>,
     }
 
+    // To serde a list of the fields' values would be as good.
+    if !line.starts_with('{') {
+        return Entry::Unreadable("no JSON object".to_owned());
+    }
     let unreadable = |error: serde_json::Error| Entry::Unreadable(reason(&error));
     let error = match serde_json::from_str::<Record<'_>>(line) {
         Ok(record) if &*record.schema == FLOW => return Entry::Flow(record, line),
@@ -177,6 +181,10 @@ fn reason(error: &serde_json::Error) -> String {
     } else {
         format!("{what} at column {}", error.column())
     }
+}
+
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
+    <&RawValue>::deserialize(deserializer).map(Some)
 }
 
 const fn update() -> FlowEvent {
@@ -262,7 +270,8 @@ mod tests {
         let line = with("local", json!({}));
         assert_eq!(record(&line).local.ip, None);
         let line = with("verdict", Value::Null);
-        assert!(record(&line).verdict.is_none());
+        let verdict = record(&line).verdict.map(RawValue::get);
+        assert_eq!(verdict, Some("null")); // it is there, to be replaced
     }
 
     #[test]
@@ -290,6 +299,7 @@ mod tests {
         assert!(why.contains("duplicate field `protocol`"), "{why}");
         for line in [
             "",
+            r#"["flowmon.flow.v1","t","new"]"#,
             "x",
             "[]",
             "{}",

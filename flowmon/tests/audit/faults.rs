@@ -45,7 +45,7 @@ fn what_cannot_be_read_is_told_with_its_line_and_the_rest_is_read() {
     let told: Vec<_> = finished.stderr.lines().collect();
     let expected = [
         ":2: truncated at column 27; passed over",
-        ":3: expected ident at column 2; passed over",
+        ":3: no JSON object; passed over",
         ":4: not UTF-8 at column 1; passed over",
         ":6: longer than 1 MiB; passed over",
         ":7: of schema flowmon.flow.v2; passed over",

@@ -105,6 +105,23 @@ fn every_record_comes_again_with_its_verdict_and_nothing_else_changed() {
 }
 
 #[test]
+fn a_record_has_one_verdict() {
+    let mut undecided_before = cart_to_redis(6380);
+    undecided_before["verdict"] = Value::Null;
+    let mut arp = undecided_before.clone();
+    arp["protocol"] = json!("arp");
+    arp["verdict"] = json!({"outcome": "allowed"});
+    let log = lines(&[undecided_before, arp]);
+    let finished = audit_stdin("-", &["--output", "json"], log.as_bytes());
+    for line in finished.stdout.lines().take(2) {
+        assert_eq!(line.matches("\"verdict\"").count(), 1, "{line}");
+    }
+    let (records, _) = said(&finished);
+    assert_eq!(records[0]["verdict"]["outcome"], "denied");
+    assert_eq!(records[1]["verdict"], Value::Null);
+}
+
+#[test]
 fn the_callers_wish_decides_the_exit_code() {
     let folder = Folder::new();
     let log = |name: &str, records: &[Value]| folder.file(name, lines(records));
