@@ -7,6 +7,7 @@
 )]
 
 use std::{
+    fmt::Write as _,
     io::Write as _,
     process::{Command, Stdio},
 };
@@ -42,11 +43,13 @@ fn inventory() -> String {
     for number in 0..4000 {
         let app = if number % 2 == 0 { "cart" } else { "web" };
         let address = format!("10.1.{}.{}", number % 16, number / 16 % 250 + 1);
-        text += &format!(
+        write!(
+            text,
             "{{\"apiVersion\":\"v1\",\"kind\":\"Pod\",\"metadata\":{{\"namespace\":\"shop\",\"name\":\"pod-{number}\",\
              \"labels\":{{\"app\":\"{app}\"}}}},\"spec\":{{\"containers\":[]}},\"status\":{{\"phase\":\"Running\",\
              \"podIP\":\"{address}\"}}}},"
-        );
+        )
+        .unwrap();
     }
     text + "{\"apiVersion\":\"v1\",\"kind\":\"Namespace\",\"metadata\":{\"name\":\"shop\"}}]}"
 }

@@ -5,6 +5,7 @@ mod feed;
 mod json;
 mod places;
 mod table;
+mod why;
 
 use std::{
     fs::File,
@@ -16,7 +17,7 @@ use std::{
 use super::{Exit, Failure, documents};
 use crate::{
     audit::{Audit, End, Findings, Flow, Group, Who},
-    policy::{Connection, Inventory, PolicySet, Reason, Ruleset, Settings},
+    policy::{Connection, Inventory, PolicySet, Ruleset, Settings},
     settings::{self, FailOn},
     sinks::escaped,
 };
@@ -28,6 +29,7 @@ struct Report<'a> {
     findings: Findings,
     told: Told,
     policies: &'a PolicySet,
+    ruleset: &'a Ruleset,
     who: &'a Who,
 }
 
@@ -104,6 +106,7 @@ fn replay(
         findings: Findings::new(&feed.audit),
         told: feed.told,
         policies,
+        ruleset: &ruleset,
         who: feed.audit.who(),
     };
     let result = result
@@ -146,29 +149,8 @@ impl Report<'_> {
     }
 
     /// Why the flows of a group got their verdict.
-    #[expect(clippy::unused_self, reason = "explanations come from the ruleset")]
     fn why(&self, group: &Group) -> String {
-        let judged = &group.judged;
-        let policy = judged.policy.as_ref();
-        match (judged.reason, policy, &judged.rule) {
-            (Reason::NoRuleMatched, Some(policy), _) => {
-                format!(
-                    "isolated by {} {policy}, and no rule matches",
-                    policy.kind.label()
-                )
-            }
-            (reason, Some(policy), Some(rule)) => {
-                format!(
-                    "{} {policy} {rule}: {}",
-                    policy.kind.label(),
-                    reason.label()
-                )
-            }
-            (reason, Some(policy), None) => {
-                format!("{} {policy}: {}", policy.kind.label(), reason.label())
-            }
-            (reason, None, _) => reason.label().to_owned(),
-        }
+        why::why(self.ruleset, group)
     }
 
     /// A flow in a few words.

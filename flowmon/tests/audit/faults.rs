@@ -109,19 +109,11 @@ fn groups_without_end_are_added_up() {
         flow["tx"] = json!({"packets": 2, "bytes": 100});
         log.push_str(&lines(&[flow]));
     }
-    let finished = audit_stdin("-", &["--output", "json"], log.as_bytes());
-    let (_, summary) = said(&finished);
-    assert_eq!(summary["violations"], 20_000);
-    let groups = summary["violation_groups"].as_array().unwrap();
-    assert_eq!(groups.len(), 16_385);
-    let others = groups.last().unwrap();
-    assert_eq!(others.get("endpoint"), None);
-    assert_eq!(others["flows"], 20_000 - 16_384);
-    let bytes: u64 = groups
-        .iter()
-        .filter_map(|group| group["bytes"].as_u64())
-        .sum();
-    assert_eq!(bytes, 2_000_000);
+    let finished = audit_stdin("-", &[], log.as_bytes());
+    let said = |words| assert!(finished.stdout.contains(words), "{}", finished.stdout);
+    said("DENIED: 20000 flows");
+    // 50 groups are told, of 16,384 and the one of all others.
+    said("… and 16335 more groups with 19950 flows; --output json has all");
 }
 
 #[test]

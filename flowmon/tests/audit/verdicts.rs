@@ -73,6 +73,12 @@ fn the_example_comes_to_what_was_meant() {
         assert!(found, "{group} is not in {groups:#?}");
     }
     assert_eq!(groups.len(), 5, "{groups:#?}");
+    let group = &summary["violation_groups"][2];
+    let explanation = group["explanation"].as_str().unwrap();
+    let clause = "shop/cart-to-redis egress[0]: ports wants TCP 6379, got TCP 6380";
+    assert!(explanation.contains(clause), "{group}");
+    let suggestion = group["suggestions"][0]["yaml"].as_str().unwrap();
+    assert!(suggestion.contains("port: 6380"), "{suggestion}");
 }
 
 #[test]

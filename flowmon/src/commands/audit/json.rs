@@ -4,11 +4,11 @@ use std::{collections::BTreeMap, io};
 
 use serde::Serialize;
 
-use super::{Report, feed::Told};
+use super::{Report, feed::Told, why};
 use crate::{
     audit::{Group, Judged, Judgement, Party},
     model::Direction,
-    policy::Outcome,
+    policy::{Outcome, explain::Suggestion},
     replay::Record,
 };
 
@@ -156,6 +156,9 @@ struct GroupOut<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     last_seen: Option<String>,
     explanation: String,
+    /// What would allow it; all of these together.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    suggestions: Vec<Suggestion>,
 }
 
 #[derive(Serialize)]
@@ -233,6 +236,7 @@ impl<'a> GroupOut<'a> {
             first_seen: group.when.map(|when| time(when.first)),
             last_seen: group.when.map(|when| time(when.last)),
             explanation: report.why(group),
+            suggestions: why::suggestions(report.ruleset, group),
         }
     }
 }
