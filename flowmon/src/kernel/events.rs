@@ -15,7 +15,7 @@ use flowmon_common::{NewFlow, settings::EVENTS_BYTES};
 use tokio::{
     io::{Interest, unix::AsyncFd},
     task::yield_now,
-    time::{Instant, sleep_until},
+    time::{Interval, interval},
 };
 
 use super::Error;
@@ -25,8 +25,9 @@ pub struct Events {
     ring: AsyncFd<RingBuf<MapData>>,
     /// There are some, or some may have been left: the kernel does not wake us again for them.
     more: bool,
-    /// When the next ones are taken.
-    next: Instant,
+    /// The next ones are gathered, until this ticks.
+    gather: Interval,
+    gathering: bool,
 }
 
 /// How long new flows are gathered, once there is one. To wake up for each costs more than all the
@@ -44,7 +45,8 @@ impl Events {
         Ok(Self {
             ring: register(RingBuf::try_from(map)?)?,
             more: false,
-            next: Instant::now(),
+            gather: interval(GATHER),
+            gathering: false,
         })
     }
 
@@ -57,7 +59,10 @@ impl Events {
         }
         // Or timers and signals would have to wait until there are no more.
         yield_now().await;
-        sleep_until(self.next).await;
+        if self.gathering {
+            self.gather.tick().await;
+            self.gathering = false;
+        }
         Ok(())
     }
 
@@ -67,7 +72,8 @@ impl Events {
         for taken in 0..most {
             let Some(record) = self.ring.get_mut().next() else {
                 self.more = false;
-                self.next = Instant::now() + GATHER;
+                self.gather.reset();
+                self.gathering = true;
                 return taken;
             };
             if let Some(event) = NewFlow::decode(&record) {

@@ -12,7 +12,7 @@ use netlink_packet_core::{
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::address::{AddressAttribute, AddressMessage, AddressScope};
 use netlink_packet_route::nsid::{NsidAttribute, NsidMessage};
-use nix::libc::ENOBUFS;
+use nix::libc::{EINVAL, ENOBUFS};
 use rtnetlink::MulticastGroup;
 use rtnetlink::sys::protocols::NETLINK_ROUTE;
 use rtnetlink::sys::{AsyncSocket, Socket, SocketAddr, TokioSocket};
@@ -57,13 +57,14 @@ impl Namespaces {
     }
 
     /// This namespace's id for the one that `namespace` is open on (`RTM_GETNSID`); none if it has
-    /// none, as nothing leads there. The kernel gives an id to another namespace once it is free.
+    /// none, as nothing leads there, or if that is no namespace: runtimes make the file before they
+    /// mount one there. The kernel gives an id to another namespace once it is free.
     pub fn id_of(&mut self, namespace: BorrowedFd<'_>) -> Result<Option<i32>, Error> {
         let fd = u32::try_from(namespace.as_raw_fd()).unwrap_or_default();
         let mut message = NsidMessage::default();
         message.attributes.push(NsidAttribute::Fd(fd));
         let mut id = None;
-        self.ask(
+        let asked = self.ask(
             RouteNetlinkMessage::GetNsId(message),
             0,
             "ask for a namespace's id",
@@ -78,8 +79,11 @@ impl Namespaces {
                         });
                 }
             },
-        )?;
-        Ok(id)
+        );
+        match asked {
+            Err(Error::Refused { source, .. }) if source.raw_os_error() == Some(EINVAL) => Ok(None),
+            asked => asked.map(|()| id),
+        }
     }
 
     /// All addresses in the namespace with this id, or in this one (`RTM_GETADDR`).
@@ -204,5 +208,21 @@ impl AddressWatch {
             Err(error) if error.raw_os_error() != Some(ENOBUFS) => Err(Error::Receive(error)),
             _ => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
+
+    use std::{fs::File, os::fd::AsFd as _};
+
+    use super::Namespaces;
+
+    #[test]
+    fn a_file_that_is_no_namespace_has_no_id() {
+        let file = File::open("/dev/null").unwrap();
+        let id = Namespaces::open().unwrap().id_of(file.as_fd());
+        assert_eq!(id.unwrap(), None);
     }
 }
