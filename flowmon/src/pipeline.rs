@@ -220,7 +220,7 @@ impl Pipeline {
     fn detach(&mut self, parting: &[u32]) -> Result<(), Error> {
         for &ifindex in parting {
             if let Some(witnesses) = &mut self.witnesses {
-                witnesses.look(ifindex, &self.datapath)?;
+                witnesses.part(ifindex, &self.datapath)?;
             }
             self.datapath.detach(ifindex);
         }

@@ -76,15 +76,17 @@ fn however_it_ends_nothing_stays_and_traffic_goes_on() -> TestResult {
         return Ok(());
     }
     let (lab, a, b) = network()?;
-    for signal in [Signal::SIGKILL, Signal::SIGTERM] {
-        let mut watch = Watch::start(lab.node(), &["--iface", "cni0"]);
+    // Links: two ports, two ways each; programs: one for each way, and the clock. And the witness's.
+    let modes = [("off", [4, 3]), ("skb", [4 + 2, 3 + 1])];
+    let signals = [Signal::SIGKILL, Signal::SIGTERM];
+    let all = signals
+        .into_iter()
+        .flat_map(|signal| modes.map(|mode| (signal, mode)));
+    for (signal, (xdp, counts)) in all {
+        let mut watch = Watch::start(lab.node(), &["--iface", "cni0", "--xdp", xdp]);
         let held = held(watch.pid())?;
-        assert_eq!(
-            held.each_ref().map(BTreeSet::len),
-            [4, 3],
-            "links: two ports, two ways each; programs: one for each way, and the clock"
-        );
-        assert_eq!(left(lab.node(), &held)?.len(), 7);
+        assert_eq!(held.each_ref().map(BTreeSet::len), counts, "{xdp}");
+        assert_eq!(left(lab.node(), &held)?.len(), counts.iter().sum::<usize>());
         let stop = AtomicBool::new(false);
         std::thread::scope(|scope| -> TestResult {
             let transfer = scope.spawn(|| transfer(&a, &b, &stop));

@@ -106,12 +106,10 @@ impl Range {
         }
     }
 
-    /// Of what was `known` as much as this and an earlier reading leave certain, and what they add
-    /// to it: a packet that was on its way at both is not lost, but none is on its way for so long.
-    pub fn certain(&self, earlier: &Self, known: Difference) -> Difference {
-        let low = self.low.zip(earlier.low, min);
-        let high = self.high.zip(earlier.high, max);
-        known.zip(low, max).zip(high, min)
+    /// What is certain, when so much was `known` before: as much of it as is still possible, and no
+    /// more beyond it than must be.
+    pub fn certain(&self, known: Difference) -> Difference {
+        known.zip(self.low, max).zip(self.high, min)
     }
 }
 
@@ -141,41 +139,50 @@ mod tests {
         reading.buffers()
     }
 
+    const NONE: Difference = Difference {
+        frames: 0,
+        bytes: 0,
+    };
+
     #[test]
     fn nothing_meanwhile_is_one_number() {
         let range = reading(6, 10, 6);
         assert_eq!((range.low.frames, range.high.frames), (4, 4));
-        assert_eq!(range.certain(&range, Difference::default()).frames, 4);
-        let none = range.beyond(&range);
-        assert!(none.certain(&none, Difference::default()).is_none());
+        assert_eq!(range.certain(NONE).frames, 4);
+        assert!(range.beyond(&range).certain(NONE).is_none());
     }
 
     #[test]
-    fn traffic_meanwhile_is_no_difference() {
+    fn traffic_meanwhile_is_no_difference_and_ends_none() {
         let range = reading(7, 10, 12);
         assert_eq!((range.low.frames, range.high.frames), (-2, 3));
-        assert!(range.certain(&range, Difference::default()).is_none());
+        assert!(range.certain(NONE).is_none());
         let known = Difference {
             frames: 1,
             bytes: 0,
         };
-        assert_eq!(range.certain(&range, known), known);
-    }
-
-    #[test]
-    fn what_was_on_its_way_once_is_no_difference() {
-        let (on_its_way, arrived) = (reading(9, 10, 9), reading(20, 20, 20));
-        let none = Difference::default();
-        assert!(arrived.certain(&on_its_way, none).is_none());
-        assert!(on_its_way.certain(&arrived, none).is_none());
+        assert_eq!(range.certain(known), known);
     }
 
     #[test]
     fn either_sign_is_told_in_part() {
-        let none = Difference::default();
-        let more = (reading(5, 10, 7), reading(90, 95, 90));
-        assert_eq!(more.1.certain(&more.0, none).frames, 3);
-        let less = (reading(10, 4, 12), reading(20, 13, 20));
-        assert_eq!(less.1.certain(&less.0, none).frames, -6);
+        assert_eq!(reading(5, 10, 7).certain(NONE).frames, 3);
+        assert_eq!(reading(10, 4, 12).certain(NONE).frames, -6);
+    }
+
+    #[test]
+    fn what_may_be_on_its_way_is_not_certain() {
+        let on_its_way = Difference {
+            frames: 2,
+            bytes: 0,
+        };
+        assert!(
+            reading(9, 10, 9)
+                .widened(on_its_way)
+                .certain(NONE)
+                .is_none()
+        );
+        let more = reading(9, 15, 9).widened(on_its_way);
+        assert_eq!(more.certain(NONE).frames, 4);
     }
 }

@@ -26,7 +26,7 @@ pub(super) struct Witnesses {
 struct Account {
     /// The difference when both were attached.
     base: Range,
-    last: Option<(Reading, Range)>,
+    last: Option<Reading>,
     now: Observed,
     /// When the interval began.
     before: Observed,
@@ -102,8 +102,15 @@ impl Witnesses {
         Ok(())
     }
 
-    /// Reads an interface's counts. To be done once more before it is detached from.
-    pub(super) fn look(&mut self, ifindex: u32, datapath: &Datapath) -> Result<(), kernel::Error> {
+    /// Reads an interface's counts for the last time before it is detached from.
+    pub(super) fn part(&mut self, ifindex: u32, datapath: &Datapath) -> Result<(), kernel::Error> {
+        if let Some(account) = self.accounts.get_mut(&ifindex) {
+            account.last = Some(datapath.reading(ifindex)?);
+        }
+        Ok(())
+    }
+
+    fn look(&mut self, ifindex: u32, datapath: &Datapath) -> Result<(), kernel::Error> {
         let reading = datapath.reading(ifindex)?;
         let range = self.range(&reading);
         let on_its_way = self.on_its_way;
@@ -137,8 +144,8 @@ impl Witnesses {
         Ok(findings)
     }
 
-    /// Settles an account after its interface was detached from: when neither count has moved since
-    /// the last look, they are exact.
+    /// Settles an account after its interface was detached from. When neither count has moved since
+    /// before that, they are exact: by now the programs that were under way have ended.
     pub(super) fn close(
         &mut self,
         ifindex: u32,
@@ -150,7 +157,11 @@ impl Witnesses {
         let Some(mut account) = self.accounts.remove(&ifindex) else {
             return Ok(());
         };
-        account.settle(&reading, &range);
+        if account.last == Some(reading) {
+            account.take(reading, range, Difference::default());
+        }
+        account.now.seen = reading.witness.seen;
+        account.now.syns = reading.witness.syns;
         account.now.hygiene = datapath.hygiene(ifindex)?;
         self.add(&account, name);
         Ok(())
@@ -180,29 +191,16 @@ impl Account {
         }
     }
 
-    /// The first reading has none before it: what is on its way can't be told from what is lost.
+    /// Nothing is on its way when nothing has moved since the last reading.
     fn take(&mut self, reading: Reading, range: Range, on_its_way: Difference) {
-        let range = range.beyond(&self.base);
-        let earlier = match self.last {
-            Some((_, earlier)) => earlier,
-            None => range.widened(on_its_way),
-        };
-        self.now.difference = range.certain(&earlier, self.now.difference);
-        self.now.seen = reading.witness.seen;
-        self.now.syns = reading.witness.syns;
-        self.last = Some((reading, range));
-    }
-
-    /// The last reading, after both counts have ended, though not at once.
-    fn settle(&mut self, reading: &Reading, range: &Range) {
-        if let Some((before, _)) = &self.last
-            && before == reading
-        {
-            let range = range.beyond(&self.base);
-            self.now.difference = range.certain(&range, self.now.difference);
+        let mut range = range.beyond(&self.base);
+        if self.last != Some(reading) {
+            range = range.widened(on_its_way);
         }
+        self.now.difference = range.certain(self.now.difference);
         self.now.seen = reading.witness.seen;
         self.now.syns = reading.witness.syns;
+        self.last = Some(reading);
     }
 
     /// What is remarkable of the time since `before`; a difference as long as there is one.
@@ -253,5 +251,191 @@ impl Witnesses {
         } else {
             closed.more_findings += 1;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use flowmon_common::{Crossed, Totals, Witness};
+    use proptest::{collection::vec, prelude::*};
+
+    use super::*;
+
+    const CPUS: i64 = 2;
+    const ON_ITS_WAY: Difference = Difference {
+        frames: CPUS,
+        bytes: CPUS << 19,
+    };
+    /// Every frame is so long.
+    const LENGTH: u64 = 100;
+
+    /// What happens to an interface, one after the other.
+    #[derive(Debug, Clone, Copy)]
+    enum Step {
+        /// A frame is sent, and is on its way from one count to the other until it arrives.
+        Sent,
+        Arrived,
+        /// A frame is taken away between the two.
+        Taken,
+        /// A frame is put there between the two.
+        Put,
+        /// Both counts are read, with so many frames sent and arrived meanwhile.
+        Read(u8),
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        vec(
+            prop_oneof![
+                8 => Just(Step::Sent),
+                8 => Just(Step::Arrived),
+                1 => Just(Step::Taken),
+                1 => Just(Step::Put),
+                2 => (0..4u8).prop_map(Step::Read),
+            ],
+            0..80,
+        )
+    }
+
+    #[derive(Default)]
+    struct Interface {
+        seen: u64,
+        counted: u64,
+        taken: u64,
+        put: u64,
+        on_its_way: u64,
+    }
+
+    impl Interface {
+        fn step(&mut self, step: Step, may_differ: bool) {
+            match step {
+                Step::Sent if self.on_its_way < CPUS as u64 => {
+                    self.seen += 1;
+                    self.on_its_way += 1;
+                }
+                Step::Arrived if self.on_its_way > 0 => {
+                    self.on_its_way -= 1;
+                    self.counted += 1;
+                }
+                Step::Taken if may_differ => {
+                    self.seen += 1;
+                    self.taken += 1;
+                }
+                Step::Put if may_differ => {
+                    self.counted += 1;
+                    self.put += 1;
+                }
+                _ => {}
+            }
+        }
+
+        /// As [`Datapath::reading`] does: the count of the flow programs, the witness, and it again.
+        fn read(&mut self, meanwhile: u8) -> Reading {
+            // What was on its way at the reading before has arrived: that is long ago.
+            while self.on_its_way > 0 {
+                self.step(Step::Arrived, false);
+            }
+            let before = self.crossed();
+            for _ in 0..meanwhile {
+                self.step(Step::Sent, false);
+            }
+            let seen = self.seen;
+            for _ in 0..meanwhile / 2 {
+                self.step(Step::Arrived, false);
+            }
+            Reading {
+                before,
+                witness: Witness {
+                    seen: traffic(seen),
+                    ..Witness::default()
+                },
+                after: self.crossed(),
+            }
+        }
+
+        fn crossed(&self) -> Crossed {
+            Crossed {
+                buffers: Totals {
+                    tx: traffic(self.counted),
+                    ..Totals::default()
+                },
+                ..Crossed::default()
+            }
+        }
+    }
+
+    fn traffic(packets: u64) -> Traffic {
+        Traffic {
+            packets,
+            bytes: packets * LENGTH,
+        }
+    }
+
+    /// Goes through the steps and to the end; the difference that is told is the last.
+    fn told(steps: &[Step], may_differ: bool, at_rest: bool) -> (Vec<i64>, Interface) {
+        let mut interface = Interface::default();
+        let mut account = Account::new(Range::default(), false);
+        let mut told = Vec::new();
+        let end = [Step::Read(if at_rest { 0 } else { 3 })];
+        for &step in steps.iter().chain(&end) {
+            if let Step::Read(meanwhile) = step {
+                let reading = interface.read(meanwhile);
+                account.take(reading, reading.buffers(), ON_ITS_WAY);
+                told.push(account.now.difference.frames);
+            }
+            interface.step(step, may_differ);
+        }
+        let last = interface.read(0);
+        if account.last == Some(last) {
+            account.take(last, last.buffers(), ON_ITS_WAY);
+        }
+        told.push(account.now.difference.frames);
+        (told, interface)
+    }
+
+    proptest! {
+        #[test]
+        fn what_arrives_is_never_a_difference(steps in steps(), at_rest: bool) {
+            let (told, _) = told(&steps, false, at_rest);
+            prop_assert!(told.iter().all(|&frames| frames == 0), "{told:?}");
+        }
+
+        #[test]
+        fn at_rest_the_difference_is_exact(steps in steps()) {
+            let (told, interface) = told(&steps, true, true);
+            let exact = interface.taken.cast_signed() - interface.put.cast_signed();
+            prop_assert_eq!(told.last().copied(), Some(exact));
+        }
+
+        #[test]
+        fn a_difference_is_never_more_than_there_is(steps in steps(), at_rest: bool) {
+            let (told, interface) = told(&steps, true, at_rest);
+            let most = interface.taken.cast_signed();
+            let least = -interface.put.cast_signed();
+            prop_assert!(told.iter().all(|frames| (least..=most).contains(frames)), "{told:?}");
+        }
+    }
+
+    #[test]
+    fn what_was_under_way_when_it_began_is_no_difference() {
+        let mut interface = Interface {
+            seen: 3,
+            counted: 1,
+            on_its_way: 2,
+            ..Interface::default()
+        };
+        let base = Reading {
+            before: interface.crossed(),
+            witness: Witness {
+                seen: traffic(3),
+                ..Witness::default()
+            },
+            after: interface.crossed(),
+        };
+        let mut account = Account::new(base.buffers().widened(ON_ITS_WAY), false);
+        for _ in 0..2 {
+            let reading = interface.read(0);
+            account.take(reading, reading.buffers(), ON_ITS_WAY);
+        }
+        assert_eq!(account.now.difference, Difference::default());
     }
 }
