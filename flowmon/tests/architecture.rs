@@ -34,6 +34,8 @@ const WORDS: [Words; 5] = [
         ],
         only_in: &[
             "flowmon/src/clock.rs",
+            // When to be woken next, which nobody else is told.
+            "flowmon/src/kernel/events.rs",
             "flowmon/src/pipeline",
             "flowmon/src/commands",
             "flowmon/src/lab",
