@@ -15,6 +15,7 @@ mod addresses;
 pub(super) mod class;
 pub(super) mod compiled;
 pub(super) mod ends;
+mod hash;
 pub(super) mod matching;
 pub(super) mod network;
 pub(super) mod rule;

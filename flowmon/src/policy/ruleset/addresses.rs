@@ -1,8 +1,9 @@
 //! Whose an address is.
 
-use std::{collections::HashMap, net::IpAddr, sync::Arc};
+use std::{net::IpAddr, sync::Arc};
 
 use super::{
+    hash::ByAddress,
     network::Networks,
     who::{Node, Pod, Who},
 };
@@ -11,9 +12,9 @@ use crate::policy::Reason;
 /// Who has which address.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Addresses {
-    claims: HashMap<IpAddr, Claims>,
+    claims: ByAddress<Claims>,
     /// Addresses of nodes that pods tell of, and how many of them do.
-    hosts: HashMap<IpAddr, (Option<Arc<Node>>, usize)>,
+    hosts: ByAddress<(Option<Arc<Node>>, usize)>,
     /// Where pods get theirs.
     pod_networks: Networks,
     /// The inventory has nodes: who is none of them is not a node.
