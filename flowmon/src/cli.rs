@@ -299,6 +299,12 @@ pub struct PlaceArgs {
         env = "FLOWMON_CNI_RESULTS"
     )]
     cni_results: PathBuf,
+    /// Sockets of runtimes that speak CRI; the first that there is is asked.
+    #[arg(
+        long, value_name = "PATH", value_delimiter = ',', env = "FLOWMON_CRI_SOCKET",
+        default_values = ["/run/containerd/containerd.sock", "/run/crio/crio.sock"]
+    )]
+    cri_socket: Vec<PathBuf>,
     /// Socket of Docker's API.
     #[arg(
         long,
@@ -389,6 +395,7 @@ impl PlaceArgs {
     pub fn settings(self) -> Places {
         Places {
             cni_results: self.cni_results,
+            cri: self.cri_socket,
             docker: self.docker_socket,
             podman: self.podman_socket,
         }

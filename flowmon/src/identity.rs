@@ -7,7 +7,9 @@
 
 mod cgroup;
 mod cni;
+mod cri;
 mod docker;
+pub mod grpc;
 mod history;
 mod http;
 mod join;
@@ -18,6 +20,7 @@ mod source;
 mod text;
 
 pub use cni::Cni;
+pub use cri::Cri;
 pub use docker::Docker;
 pub use known::Known;
 pub use netns::Netns;

@@ -35,6 +35,8 @@ pub struct Watch {
 pub struct Places {
     /// Folder of the results of CNI plugins.
     pub cni_results: PathBuf,
+    /// Sockets of runtimes that speak CRI: the first that there is.
+    pub cri: Vec<PathBuf>,
     /// Socket of Docker.
     pub docker: PathBuf,
     /// Socket of Podman.

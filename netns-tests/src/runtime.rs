@@ -134,6 +134,51 @@ impl Node {
     }
 }
 
+impl Node {
+    /// As [`Self::image`], in the form that `docker save` writes, called `name`; it sleeps unless it
+    /// is told something else.
+    ///
+    /// # Panics
+    ///
+    /// When it can't be written.
+    pub fn archive(&self, name: &str) -> PathBuf {
+        let layer = self.image();
+        let digest = |path: &Path| {
+            let said = self.tool("sha256sum", &[&path.to_string_lossy()]);
+            said.split(' ').next().unwrap_or_default().to_owned()
+        };
+        let write = |file: &str, text: &serde_json::Value| {
+            let written = fs::write(self.folder.join(file), text.to_string());
+            assert!(written.is_ok(), "{written:?}");
+        };
+        write(
+            "config.json",
+            &serde_json::json!({
+                "architecture": std::env::consts::ARCH.replace("x86_64", "amd64").replace("aarch64", "arm64"),
+                "os": "linux", "created": "1970-01-01T00:00:00Z",
+                "config": {"Env": ["PATH=/bin"], "Cmd": ["/bin/sleep", "1000000"]},
+                "rootfs": {"type": "layers", "diff_ids": [format!("sha256:{}", digest(&layer))]},
+                "history": [{"created": "1970-01-01T00:00:00Z"}],
+            }),
+        );
+        let config = format!("{}.json", digest(&self.folder.join("config.json")));
+        let renamed = fs::rename(self.folder.join("config.json"), self.folder.join(&config));
+        assert!(renamed.is_ok(), "{renamed:?}");
+        write(
+            "manifest.json",
+            &serde_json::json!([{"Config": config, "RepoTags": [name], "Layers": ["image.tar"]}]),
+        );
+        let archive = self.folder.join("archive.tar");
+        let (folder, file) = (self.folder.to_string_lossy(), archive.to_string_lossy());
+        let files = [&config, "manifest.json", "image.tar"];
+        self.tool(
+            "tar",
+            &[&["-C", &folder, "-cf", &file], &files[..]].concat(),
+        );
+        archive
+    }
+}
+
 impl Drop for Node {
     fn drop(&mut self) {
         // Whatever is left of it is in the system's folder for such things.

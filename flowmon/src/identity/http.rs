@@ -12,7 +12,7 @@ use tokio::{
 use super::Trouble;
 
 /// An answer that is not complete after this long is none.
-const PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The largest answer, in bytes: some ten thousand containers.
 const LARGEST: usize = 32 << 20;

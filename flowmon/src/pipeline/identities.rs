@@ -17,7 +17,7 @@ use tokio::{
 use crate::{
     clock::Moment,
     identity::{
-        Changes, Cni, Docker, Links, Netns, News, Registry, Said, Source, Sources, Trouble,
+        Changes, Cni, Cri, Docker, Links, Netns, News, Registry, Said, Source, Sources, Trouble,
     },
     model::{Endpoint, EndpointKind, Flow, FlowEvent, Identity, IdentitySource, Interface, Report},
     settings::Places,
@@ -68,6 +68,7 @@ impl Identities {
         identities.follow(interfaces, now);
         identities.start_source(Netns::new(Arc::clone(&identities.hint)));
         identities.start_source(Cni::new(places.cni_results.clone()));
+        identities.start_source(Cri::new(places.cri.clone()));
         identities.start_source(Docker::at(places.docker.clone()));
         identities.start_source(Docker::podman_at(places.podman.clone()));
         identities

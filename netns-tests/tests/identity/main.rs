@@ -1,6 +1,7 @@
 //! Records say who: behind each veth, and at the other end.
 
 mod cni;
+mod containerd;
 mod docker;
 mod namespaces;
 mod podman;
