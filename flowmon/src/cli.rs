@@ -42,11 +42,18 @@ pub enum Command {
         /// What to print.
         #[arg(long, value_enum, default_value = "table", env = "FLOWMON_OUTPUT")]
         output: ListOutput,
+        /// Where those are found who know who is who.
+        #[command(flatten)]
+        places: PlaceArgs,
     },
     /// Remove what killed flowmons left attached (`watch` does it, too, when it starts).
     Cleanup,
     /// Find out by trying what this kernel and these privileges allow.
-    Doctor,
+    Doctor {
+        /// Where those are found who know who is who.
+        #[command(flatten)]
+        places: PlaceArgs,
+    },
     /// Watch a throw-away bridge cni0 with containers-as-namespaces and traffic between them.
     Demo(DemoArgs),
 }
@@ -321,6 +328,11 @@ pub struct PlaceArgs {
         env = "FLOWMON_PODMAN_SOCKET"
     )]
     podman_socket: PathBuf,
+    /// Who is who, beyond this host: files or folders of what `kubectl get
+    /// pods,namespaces,services,nodes -A -o yaml` prints. Labels of pods that are on this host, or of
+    /// containers that are called so, go over those they have.
+    #[arg(long, num_args = 1.., value_name = "PATH", env = "FLOWMON_INVENTORY", value_delimiter = ',')]
+    inventory: Vec<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -398,6 +410,7 @@ impl PlaceArgs {
             cri: self.cri_socket,
             docker: self.docker_socket,
             podman: self.podman_socket,
+            inventory: self.inventory,
         }
     }
 }

@@ -81,9 +81,9 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Check(args) => check::run(&args),
         Command::Audit(args) => audit::run(&args.settings()),
         Command::Explain(args) => explain::run(&args),
-        Command::Interfaces { output } => interfaces::run(output),
+        Command::Interfaces { output, places } => interfaces::run(output, &places.settings()),
         Command::Cleanup => cleanup::run(),
-        Command::Doctor => doctor::run(),
+        Command::Doctor { places } => doctor::run(&places.settings()),
         Command::Demo(args) => demo::run(args),
     };
     let exit = result.unwrap_or_else(|failure| {

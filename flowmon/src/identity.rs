@@ -8,6 +8,7 @@
 mod cgroup;
 mod cni;
 mod cri;
+mod declared;
 mod docker;
 pub mod grpc;
 mod history;
@@ -21,6 +22,7 @@ mod text;
 
 pub use cni::Cni;
 pub use cri::Cri;
+pub use declared::declared;
 pub use docker::Docker;
 pub use known::Known;
 pub use netns::Netns;

@@ -20,7 +20,7 @@ use tokio::{
 use crate::{
     clock::{Clock, Moment},
     flow::FlowTable,
-    identity::Changes,
+    identity::{Changes, Known},
     kernel::{self, Datapath, Diagnostics, Events},
     model::{Finding, FlowEvent, Report, Summary},
     netlink::{self, LinkWatch},
@@ -30,6 +30,7 @@ use crate::{
 use attachments::Attachments;
 use balance::Balance;
 use identities::Identities;
+pub use identities::{Survey, survey};
 use witness::Witnesses;
 
 /// New flows that are taken in before anything else gets its turn: some milliseconds' worth.
@@ -74,11 +75,12 @@ pub enum Error {
 /// detaches, reads the counters once more, and draws the balance.
 pub async fn watch(
     settings: &Watch,
+    declared: Vec<Known>,
     sink: Sink,
     output_ended: oneshot::Receiver<()>,
     stop: impl Future<Output = ()>,
 ) -> Result<Summary, Error> {
-    let mut pipeline = Pipeline::start(settings, sink).await?;
+    let mut pipeline = Pipeline::start(settings, declared, sink).await?;
     let result = pipeline.run(settings, output_ended, stop).await;
     let summary = pipeline.finish().await;
     result.and(summary)
@@ -108,14 +110,18 @@ struct Pipeline {
 }
 
 impl Pipeline {
-    async fn start(settings: &Watch, sink: Sink) -> Result<Self, Error> {
+    async fn start(settings: &Watch, declared: Vec<Known>, sink: Sink) -> Result<Self, Error> {
         let (interfaces, links) = LinkWatch::open().await?;
         let attachments = Attachments::new(settings, interfaces)?;
         attachments.clean_up();
         let mut datapath = Datapath::load(settings.max_flows)?;
         let mut clock = Clock::new();
-        let identities =
-            Identities::start(&settings.places, attachments.interfaces(), &clock.now());
+        let identities = Identities::start(
+            &settings.places,
+            declared,
+            attachments.interfaces(),
+            &clock.now(),
+        );
         datapath.set_witness(settings.xdp);
         let mut pipeline = Self {
             links,
@@ -139,7 +145,7 @@ impl Pipeline {
         pipeline.reconcile().await?;
         pipeline.attachments.announce();
         let now = pipeline.clock.now();
-        let known = pipeline.identities.settle(&now).await;
+        let known = pipeline.identities.settle(identities::SETTLING, &now).await;
         pipeline.identify(&known);
         Ok(pipeline)
     }

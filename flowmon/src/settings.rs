@@ -41,6 +41,8 @@ pub struct Places {
     pub docker: PathBuf,
     /// Socket of Podman.
     pub podman: PathBuf,
+    /// Files and folders of what the user declares.
+    pub inventory: Vec<PathBuf>,
 }
 
 /// What goes to stdout.

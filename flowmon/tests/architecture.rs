@@ -59,8 +59,9 @@ const ROOMS: [(&str, &[&str]); 17] = [
     ("netlink", &["model"]),
     ("selection", &["model"]),
     ("flow", &["model"]),
-    // The other end of a veth is a question to the kernel, which netlink asks.
-    ("identity", &["model", "netlink"]),
+    // The other end of a veth is a question to the kernel, which netlink asks; and an inventory is
+    // read as policies are.
+    ("identity", &["model", "netlink", "policy"]),
     ("policy", &["model"]),
     ("replay", &["model"]),
     ("audit", &["model", "policy"]),

@@ -102,6 +102,7 @@ fn interfaces_are_listed_with_the_evidence() -> TestResult {
             json!({
                 "name": "vetha", "ifindex": pod.ifindex, "link": "veth", "master": "cni0",
                 "up": true, "kind": "unknown", "evidence": evidence, "watched": true,
+                "addresses": ["10.77.0.2", "fd77::2"],
             }),
         ]
     );
@@ -112,7 +113,7 @@ fn interfaces_are_listed_with_the_evidence() -> TestResult {
         .ok_or("no row")?;
     let words: Vec<&str> = row.split_whitespace().collect();
     let ifindex = pod.ifindex.to_string();
-    let expected = ["vetha", &ifindex, "veth", "cni0", "up", "unknown", "yes"];
+    let expected = ["vetha", &ifindex, "veth", "cni0", "up", "yes", "unknown"];
     assert_eq!(words.get(..7), Some(&expected[..]));
     assert!(row.ends_with(evidence), "{row}");
     Ok(())

@@ -4,10 +4,10 @@ use std::{io, os::fd::AsFd as _};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::{Exit, Failure, runtime};
+use super::{Exit, Failure, documents, runtime};
 use crate::{
     clock::Clock,
-    pipeline,
+    identity, pipeline,
     settings::{Output, Watch},
     sinks::{Json, Sink, Table, Writer},
 };
@@ -19,6 +19,7 @@ pub(super) fn run(settings: &Watch) -> Result<Exit, Failure> {
 
 /// Watches in the network namespace of this thread.
 pub(super) async fn watch(settings: &Watch) -> Result<(), Failure> {
+    let declared = identity::declared(&documents::inventory(&settings.places.inventory)?);
     let stop = Stop::new().map_err(pipeline::Error::Wait)?;
     let stdout = io::stdout()
         .as_fd()
@@ -29,7 +30,7 @@ pub(super) async fn watch(settings: &Watch) -> Result<(), Failure> {
         Output::Json => Sink::new(Json::new(node_name()), writer),
         Output::Table => Sink::new(Table::new(&Clock::new().now()), writer),
     };
-    pipeline::watch(settings, sink, output_ended, stop.asked()).await?;
+    pipeline::watch(settings, declared, sink, output_ended, stop.asked()).await?;
     Ok(())
 }
 

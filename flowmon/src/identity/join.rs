@@ -38,7 +38,11 @@ impl Snapshot {
             snapshot
                 .by_pod_uid
                 .extend(uid.into_iter().map(|uid| (uid, at)));
-            if let (Some(namespace), Some(name)) = (&known.identity.namespace, &known.identity.name)
+            // A service may be called as a pod is.
+            let is_endpoint = known.identity.kind != EndpointKind::Service;
+            if is_endpoint
+                && let (Some(namespace), Some(name)) =
+                    (&known.identity.namespace, &known.identity.name)
             {
                 let name = (Arc::clone(namespace), Arc::clone(name));
                 snapshot.by_name.insert(name, at);

@@ -209,9 +209,10 @@ impl Registry {
 
     /// Is an address that nobody has certainly none of the cluster's?
     fn knows_the_cluster(&self) -> bool {
-        self.snapshots
-            .iter()
-            .any(|(source, snapshot)| is_far(*source) && !snapshot.known.is_empty())
+        let far = self.snapshots.iter().filter(|(source, _)| is_far(**source));
+        // Who lists nodes lists everything.
+        far.flat_map(|(_, snapshot)| &snapshot.known)
+            .any(|(_, who)| who.kind == EndpointKind::Node)
     }
 }
 

@@ -191,7 +191,8 @@ impl AddressWatch {
         let open = || {
             let mut socket = TokioSocket::new(NETLINK_ROUTE)?;
             socket.socket_mut().bind(&SocketAddr::new(0, groups))?;
-            socket.socket_ref().set_listen_all_namespaces(true)?;
+            // Without CAP_NET_BROADCAST only this namespace's changes are told.
+            let _refused = socket.socket_ref().set_listen_all_namespaces(true);
             Ok(socket)
         };
         Ok(Self {

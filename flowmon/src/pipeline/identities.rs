@@ -2,7 +2,7 @@
 //! told before it was known who they are between are told again.
 
 use std::{
-    collections::{BTreeSet, HashSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     sync::Arc,
     time::Duration,
 };
@@ -17,7 +17,8 @@ use tokio::{
 use crate::{
     clock::Moment,
     identity::{
-        Changes, Cni, Cri, Docker, Links, Netns, News, Registry, Said, Source, Sources, Trouble,
+        Attachment, Changes, Cni, Cri, Docker, Known, Links, Netns, News, Registry, Said, Source,
+        Sources, Trouble,
     },
     model::{Endpoint, EndpointKind, Flow, FlowEvent, Identity, IdentitySource, Interface, Report},
     settings::Places,
@@ -27,7 +28,7 @@ use crate::{
 const MOST_WAITING: usize = 65_536;
 
 /// Sources are waited for at the start, so that the first records have names; but no longer.
-const SETTLING: Duration = Duration::from_millis(300);
+pub(super) const SETTLING: Duration = Duration::from_millis(300);
 
 /// Who nothing is known of is looked for again when they speak, but not more often than this, and
 /// less and less often.
@@ -38,8 +39,8 @@ pub(super) struct Identities {
     registry: Registry,
     sources: Sources,
     links: Links,
-    /// Sources that have said something.
-    heard: BTreeSet<IdentitySource>,
+    /// What each source that has said something said last.
+    heard: BTreeMap<IdentitySource, Result<usize, Trouble>>,
     /// Told without a name.
     waiting: HashSet<FlowKey, RandomState>,
     not_waiting: u64,
@@ -49,9 +50,11 @@ pub(super) struct Identities {
 }
 
 impl Identities {
-    /// Starts the sources, in the network namespace of the calling thread.
+    /// Starts the sources, in the network namespace of the calling thread. `declared` is what the
+    /// user says.
     pub(super) fn start<'a>(
         places: &Places,
+        declared: Vec<Known>,
         interfaces: impl Iterator<Item = &'a Interface>,
         now: &Moment,
     ) -> Self {
@@ -59,12 +62,18 @@ impl Identities {
             registry: Registry::default(),
             sources: Sources::new(Links::from([])),
             links: Links::from([]),
-            heard: BTreeSet::new(),
+            heard: BTreeMap::new(),
             waiting: HashSet::default(),
             not_waiting: 0,
             hint: Arc::default(),
             next_hint: (0, FIRST_HINT_NS),
         };
+        if !declared.is_empty() {
+            let source = IdentitySource::Inventory;
+            identities
+                .registry
+                .learn(source, declared, now.monotonic_ns);
+        }
         identities.follow(interfaces, now);
         identities.start_source(Netns::new(Arc::clone(&identities.hint)));
         identities.start_source(Cni::new(places.cni_results.clone()));
@@ -82,8 +91,8 @@ impl Identities {
     }
 
     /// Waits a moment for every source to say something.
-    pub(super) async fn settle(&mut self, now: &Moment) -> Changes {
-        let deadline = Instant::now() + SETTLING;
+    pub(super) async fn settle(&mut self, patience: Duration, now: &Moment) -> Changes {
+        let deadline = Instant::now() + patience;
         let mut changes = Changes::default();
         while self.heard.len() < self.sources.started() {
             let Ok(news) = timeout_at(deadline, self.next()).await else {
@@ -105,7 +114,11 @@ impl Identities {
     /// Takes it in.
     pub(super) fn learn(&mut self, news: News, now: &Moment) -> Changes {
         let News { source, said } = news;
-        self.heard.insert(source);
+        let state = match &said {
+            Said::Known(known) => Ok(known.len()),
+            Said::Unavailable(trouble) => Err(trouble.clone()),
+        };
+        self.heard.insert(source, state);
         let name = source.label();
         match said {
             Said::Known(known) => {
@@ -205,5 +218,31 @@ impl Identities {
     /// Flows that were told without a name and would not be told again.
     pub(super) const fn not_waiting(&self) -> u64 {
         self.not_waiting
+    }
+}
+
+/// Who is behind each interface right now, and how that is known.
+#[derive(Debug)]
+pub struct Survey {
+    /// By interface index.
+    pub attachments: BTreeMap<u32, Attachment>,
+    /// How many endpoints each source knows, or why it knows none. One that is missing has not
+    /// answered yet.
+    pub sources: BTreeMap<IdentitySource, Result<usize, Trouble>>,
+}
+
+/// Asks every source once, as a watch does, in the network namespace of the calling thread. Takes as
+/// long as the slowest of them, but not much longer than they have to answer.
+pub async fn survey(places: &Places, interfaces: &[Interface], now: &Moment) -> Survey {
+    const PATIENCE: Duration = Duration::from_secs(6);
+    let mut identities = Identities::start(places, Vec::new(), interfaces.iter(), now);
+    identities.settle(PATIENCE, now).await;
+    let attachments = interfaces.iter().filter_map(|interface| {
+        let attachment = identities.registry.behind(interface.ifindex)?;
+        Some((interface.ifindex, attachment.clone()))
+    });
+    Survey {
+        attachments: attachments.collect(),
+        sources: identities.heard,
     }
 }

@@ -3,8 +3,10 @@
 mod cni;
 mod containerd;
 mod docker;
+mod inventory;
 mod namespaces;
 mod podman;
+mod sources;
 
 use std::error::Error;
 
