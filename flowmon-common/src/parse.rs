@@ -12,7 +12,7 @@ mod transport;
 pub use fast::fast;
 pub use full::{full, quoted};
 
-use crate::{address::Address, packet::PacketSource};
+use crate::{address::Address, packet::PacketSource, stats::Traffic};
 
 /// What a frame starts with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,7 +90,13 @@ pub struct Parsed {
     pub fragment_id: u32,
     /// Is it an ICMP error, which [`quoted`] can read further?
     pub icmp_error: bool,
+    /// Is its length in a hop-by-hop option (RFC 2675)? Of a buffer of segments Linux takes that
+    /// header out when it cuts it (`ipv6_hopopt_jumbo_remove`, `include/net/ipv6.h`).
+    pub jumbo: bool,
 }
+
+/// Length of a hop-by-hop header with nothing but the jumbo payload option.
+const JUMBO_HEADER: u32 = 8;
 
 impl Parsed {
     /// Nothing known yet; not IP.
@@ -113,7 +119,24 @@ impl Parsed {
         fragment: Fragment::No,
         fragment_id: 0,
         icmp_error: false,
+        jumbo: false,
     };
+
+    /// What the buffer that holds it is on the wire: see [`Traffic::of_buffer`].
+    #[inline(always)]
+    pub fn traffic(&self, len: u32, segments: u32, untagged: u32) -> Traffic {
+        let inserted = if self.jumbo && segments > 1 {
+            JUMBO_HEADER
+        } else {
+            0
+        };
+        Traffic::of_buffer(
+            len.saturating_sub(inserted),
+            segments,
+            self.header_len.saturating_sub(inserted),
+            untagged,
+        )
+    }
 }
 
 /// Why a frame belongs to no flow.

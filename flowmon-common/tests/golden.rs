@@ -14,8 +14,7 @@ mod read;
 
 use differences::differences;
 use flowmon_common::{
-    Direction, FlowKey, FragmentKey, FragmentOwner, Frame, Link, Parsed, Traffic, parse,
-    wire::ETHERNET_LEN,
+    Direction, FlowKey, FragmentKey, FragmentOwner, Frame, Link, Parsed, parse, wire::ETHERNET_LEN,
 };
 use golden::{Golden, Quote, load};
 
@@ -163,8 +162,7 @@ fn a_buffer_counts_as_the_frames_it_stands_for() {
         };
         let untagged = if golden.vlan_tci.is_some() { 4 } else { 0 };
         let len = u32::try_from(golden.bytes.len()).unwrap_or(u32::MAX);
-        let header_len = packet(&golden).header_len;
-        let found = Traffic::of_buffer(len, golden.segments, header_len, untagged);
+        let found = packet(&golden).traffic(len, golden.segments, untagged);
         assert_eq!(found, expected.traffic, "{}", golden.name);
     }
 }

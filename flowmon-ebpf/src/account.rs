@@ -52,7 +52,12 @@ fn uncommon(ctx: &TcContext, direction: Direction, link: Link) {
     };
     let packet = room.write(Parsed::EMPTY);
     if let Err(refusal) = full(ctx, link, packet) {
-        let traffic = traffic(&skb, ETHERNET_LEN);
+        let traffic = Traffic::of_buffer(
+            skb.frame_len(),
+            skb.segments(),
+            ETHERNET_LEN,
+            untagged(&skb),
+        );
         count::unattributed(&skb, direction, &traffic, Counter::from(refusal));
         return;
     }
@@ -75,7 +80,7 @@ fn full(ctx: &TcContext, link: Link, packet: &mut Parsed) -> Result<(), Refusal>
 #[inline(always)]
 fn attribute(skb: &Skb<'_>, key: &FlowKey, packet: &Parsed, direction: Direction) {
     let seen = Seen {
-        traffic: traffic(skb, packet.header_len),
+        traffic: packet.traffic(skb.frame_len(), skb.segments(), untagged(skb)),
         buffer_len: skb.frame_len(),
         direction,
         sender: packet.sender,
@@ -112,15 +117,13 @@ pub(crate) struct Seen {
     pub(crate) segment: Segment,
 }
 
-/// Wire packets and bytes of the buffer, with the tag that the device took out put back.
+/// Bytes of the tag that the device took out of each frame.
 #[inline(always)]
-fn traffic(skb: &Skb<'_>, header_len: u32) -> Traffic {
-    let untagged = if skb.vlan_tci().is_some() {
-        VLAN_TAG_LEN
-    } else {
-        0
-    };
-    Traffic::of_buffer(skb.frame_len(), skb.segments(), header_len, untagged)
+fn untagged(skb: &Skb<'_>) -> u32 {
+    match skb.vlan_tci() {
+        Some(_) => VLAN_TAG_LEN,
+        None => 0,
+    }
 }
 
 #[inline(always)]

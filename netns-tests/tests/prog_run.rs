@@ -32,8 +32,10 @@ struct Effect {
 impl Effect {
     fn expected(parsed: Result<Parsed, Refusal>, direction: Direction, frame: &Frame<'_>) -> Self {
         let len = u32::try_from(frame.bytes.len()).unwrap_or(u32::MAX);
-        let header_len = parsed.map_or(ETHERNET_LEN, |packet| packet.header_len);
-        let traffic = Traffic::of_buffer(len, frame.gso_segments, header_len, 0);
+        let traffic = match parsed {
+            Ok(packet) => packet.traffic(len, frame.gso_segments, 0),
+            Err(_) => Traffic::of_buffer(len, frame.gso_segments, ETHERNET_LEN, 0),
+        };
         let mut totals = Totals::default();
         match direction {
             Direction::Tx => totals.tx = traffic,

@@ -17,6 +17,9 @@ const MAX_VLAN_TAGS: u32 = 2;
 /// RFC 8200 4.1 has each header at most once, destination options twice: seven in all.
 const MAX_EXTENSIONS: u32 = 8;
 
+/// The option's type (RFC 2675 2).
+const JUMBO_PAYLOAD: u8 = 0xc2;
+
 /// Parses any frame into `packet`: the caller's, because the kernel's stack has no room for copies.
 #[inline(always)]
 pub fn full<S: PacketSource>(source: &S, link: Link, packet: &mut Parsed) -> Result<(), Refusal> {
@@ -172,6 +175,9 @@ fn extensions<S: PacketSource>(
         }
         let header = source.load::<8>(at).ok_or(Refusal::TruncatedNetwork)?;
         let length = byte(&header, 1).unwrap_or(0);
+        if next == protocol::HOP_BY_HOP && length == 0 && byte(&header, 2) == Some(JUMBO_PAYLOAD) {
+            packet.jumbo = true;
+        }
         at += match next {
             protocol::FRAGMENT => {
                 let offset_more = be16(&header, 2).unwrap_or(0);

@@ -16,7 +16,7 @@ pub(crate) fn differences(expected: &Parsed, found: &Parsed) -> String {
     lines.concat()
 }
 
-fn describe(packet: &Parsed) -> [(&'static str, String); 18] {
+fn describe(packet: &Parsed) -> [(&'static str, String); 19] {
     [
         ("source", address(packet.source)),
         ("destination", address(packet.destination)),
@@ -36,6 +36,7 @@ fn describe(packet: &Parsed) -> [(&'static str, String); 18] {
         ("fragment", format!("{:?}", packet.fragment)),
         ("fragment_id", format!("{:#x}", packet.fragment_id)),
         ("icmp_error", packet.icmp_error.to_string()),
+        ("jumbo", packet.jumbo.to_string()),
     ]
 }
 

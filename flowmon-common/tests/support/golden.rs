@@ -278,6 +278,7 @@ impl Fields {
             ),
             fragment_id: self.take_number("fragment_id"),
             icmp_error: self.take_choice("icmp_error", [("no", false), ("yes", true)]),
+            jumbo: self.take_choice("jumbo", [("no", false), ("yes", true)]),
         };
         let packets = self.take("packets");
         let bytes = self.take("bytes");
