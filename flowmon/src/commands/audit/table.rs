@@ -191,7 +191,7 @@ fn notes(text: &mut String, report: &Report<'_>) {
     }
     if findings.forgotten > 0 {
         notes.push(format!(
-            "more flows at once than can be kept apart: up to {} are counted more than once",
+            "more flows at once than can be kept apart: up to {} may be counted more than once",
             findings.forgotten
         ));
     }
