@@ -22,18 +22,25 @@ fn may<T>(result: Result<T, impl Debug>) -> T {
 
 fn main() {
     Row::heading();
-    let parts: [fn(); 9] = [
-        frames::hot,
-        frames::random,
-        frames::new,
-        links::small_packets,
-        links::bulk,
-        churn::bursts,
-        readings::drains,
-        readings::memory,
-        readings::attaching,
+    let parts: [(&str, fn()); 9] = [
+        ("hot", frames::hot),
+        ("random", frames::random),
+        ("new", frames::new),
+        ("small", links::small_packets),
+        ("bulk", links::bulk),
+        ("churn", churn::bursts),
+        ("drain", readings::drains),
+        ("memory", readings::memory),
+        ("attach", readings::attaching),
     ];
-    for part in parts {
-        part();
+    // Some of them by name, or all; cargo adds a flag of its own.
+    let wanted: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|name| !name.starts_with('-'))
+        .collect();
+    for (name, part) in parts {
+        if wanted.is_empty() || wanted.iter().any(|one| one == name) {
+            part();
+        }
     }
 }
