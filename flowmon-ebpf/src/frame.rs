@@ -55,6 +55,7 @@ impl<const FIXED: bool> PacketSource for XdpFrame<'_, FIXED> {
         if start + N > self.0.data_end() {
             return None;
         }
+        // SAFETY: as in `head`: the check above is of this very pointer.
         Some(unsafe { *(start as *const [u8; N]) })
     }
 
