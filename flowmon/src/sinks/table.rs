@@ -233,7 +233,7 @@ fn latency_rows(text: &mut String, latency: &[Latency]) {
         } = all.rtt;
         let _infallible = writeln!(
             text,
-            "RTT {}: {} samples; below {}: half, below {}: 90 %, below {}: 99 %",
+            "RTT {}: {} samples; half below {}, 90 % {}, 99 % {}",
             all.side,
             human(samples as f64),
             limit(p50_us),
