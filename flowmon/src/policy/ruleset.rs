@@ -1,14 +1,14 @@
 //! Policies and inventory, compiled to answer for one connection at a time.
 //!
 //! Policies look at a pod's namespace and labels, hardly ever at the pod: pods with the same labels in
-//! the same namespace are one [`class`]. When the first pod of a class appears, every selector
+//! the same namespace are one class (`class`). When the first pod of a class appears, every selector
 //! is asked about it once. The class keeps the answers as a row of bits, and lists of the policies
 //! that are about it, for each direction in the order of judgement. So a verdict is two look-ups of
 //! addresses, a walk over the rules of just these policies, a bit for each peer they name; policies
 //! that are about other pods cost nothing. A pod that comes, goes or changes its labels
 //! touches its own entries and those of the services in its namespace.
 //!
-//! Everything is three-valued ([`matching`]): what can't be known of a connection makes it undecided
+//! Everything is three-valued (`matching`): what can't be known of a connection makes it undecided
 //! only where it matters.
 
 mod addresses;
