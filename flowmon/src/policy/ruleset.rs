@@ -15,7 +15,6 @@ mod addresses;
 pub(super) mod class;
 pub(super) mod compiled;
 pub(super) mod ends;
-mod hash;
 pub(super) mod matching;
 pub(super) mod network;
 pub(super) mod rule;

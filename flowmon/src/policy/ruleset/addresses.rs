@@ -1,13 +1,16 @@
 //! Whose an address is.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{collections::HashMap, net::IpAddr, sync::Arc};
+
+use foldhash::fast::RandomState;
 
 use super::{
-    hash::ByAddress,
     network::Networks,
     who::{Node, Pod, Who},
 };
 use crate::policy::Reason;
+
+type ByAddress<T> = HashMap<IpAddr, T, RandomState>;
 
 /// Who has which address.
 #[derive(Debug, Clone, Default)]
