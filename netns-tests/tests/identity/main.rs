@@ -1,7 +1,6 @@
 //! Records say who: behind each veth, and at the other end.
 
 mod cni;
-mod containerd;
 mod docker;
 mod inventory;
 mod namespaces;
