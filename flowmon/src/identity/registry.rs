@@ -47,6 +47,7 @@ struct Gone {
     ifindex: u32,
     interface: String,
     nearest: Option<Known>,
+    attachment: Option<Attachment>,
 }
 
 /// Who is behind an interface.
@@ -121,7 +122,7 @@ impl Registry {
             return;
         };
         self.near.end(&Holder::Behind(ifindex), now_ns);
-        self.attachments.remove(&ifindex);
+        let attachment = self.attachments.remove(&ifindex);
         self.disagreeing.retain(|(of, _)| *of != ifindex);
         let nearest = self.nearest(ifindex).cloned();
         self.gone.push_back(Gone {
@@ -129,6 +130,7 @@ impl Registry {
             ifindex,
             interface,
             nearest,
+            attachment,
         });
         if self.gone.len() > MOST_GONE {
             self.gone.pop_front();
@@ -188,13 +190,14 @@ impl Registry {
         }
         changes.addresses = self.near.set(&held, now_ns);
         self.gone.retain(|gone| gone.since_ns + LINGER_NS > now_ns);
-        for gone in &self.gone {
+        for gone in &mut self.gone {
             let joined = join(&gone.interface, gone.nearest.as_ref(), &self.snapshots);
-            if joined.identity.name.is_some() {
-                let who = Arc::new(joined.identity);
-                let learned = self.near.learn(&Holder::Behind(gone.ifindex), &who);
-                changes.addresses.extend(learned);
-            }
+            let attachment = Attachment::new(joined, gone.attachment.as_ref());
+            let holder = Holder::Behind(gone.ifindex);
+            changes
+                .addresses
+                .extend(self.near.learn(&holder, &attachment.identity));
+            gone.attachment = Some(attachment);
         }
         let new = disagreeing.difference(&self.disagreeing).count();
         self.disagreements += new as u64;
@@ -217,31 +220,60 @@ impl Registry {
 }
 
 impl Attachment {
-    /// Once known, the kind and name stay: at its end an attachment loses its processes before its
-    /// interface.
+    /// What was known of it stays: at its end an attachment is forgotten by its runtime and loses its
+    /// processes before its interface goes.
     fn new(joined: Joined, before: Option<&Self>) -> Self {
-        let kept = before.filter(|before| {
-            joined.identity.name.is_none()
-                && joined.identity.container_id.is_none()
-                && before.identity.kind != EndpointKind::Unknown
-        });
-        match kept {
-            Some(before) => Self {
-                addresses: joined.addresses,
-                ..before.clone()
-            },
+        let Joined {
+            identity,
+            addresses,
+            runtime,
+            since,
+            ..
+        } = joined;
+        match before.filter(|before| is_still(&before.identity, &identity)) {
             None => Self {
-                identity: match before {
-                    Some(before) if *before.identity == joined.identity => {
-                        Arc::clone(&before.identity)
-                    }
-                    _ => Arc::new(joined.identity),
-                },
-                addresses: joined.addresses,
-                runtime: joined.runtime,
-                since: joined.since,
+                identity: Arc::new(identity),
+                addresses,
+                runtime,
+                since,
             },
+            Some(before) => {
+                let known = &before.identity;
+                let identity = if identity.name.is_none() {
+                    Arc::clone(known)
+                } else {
+                    Arc::new(Identity {
+                        container_id: identity.container_id.or_else(|| known.container_id.clone()),
+                        labels: identity.labels.or_else(|| known.labels.clone()),
+                        ..identity
+                    })
+                };
+                Self {
+                    identity,
+                    addresses,
+                    runtime: runtime.or_else(|| before.runtime.clone()),
+                    since: since.or(before.since),
+                }
+            }
         }
+    }
+}
+
+/// Can it be the same endpoint, of which no more is known than before?
+fn is_still(before: &Identity, now: &Identity) -> bool {
+    if before.kind == EndpointKind::Unknown {
+        return false;
+    }
+    let same_kind = before.kind == now.kind;
+    if now.name.is_some() {
+        return same_kind && (&before.namespace, &before.name) == (&now.namespace, &now.name);
+    }
+    match &now.container_id {
+        None => true,
+        Some(_) if before.name.is_none() => false,
+        // Any of a pod's containers may be the one that the kernel shows.
+        Some(_) if same_kind && now.kind == EndpointKind::Pod => true,
+        id => before.container_id == *id,
     }
 }
 
@@ -297,4 +329,88 @@ fn is_public(address: &IpAddr) -> bool {
         || address.is_link_local()
         || address.is_documentation()
         || *address == Ipv4Addr::BROADCAST)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Labels;
+
+    const IFINDEX: u32 = 7;
+
+    fn container(source: IdentitySource, id: &str, name: Option<&str>) -> Known {
+        let mut known = Known::new(EndpointKind::Container, source);
+        known.ifindex = (source == IdentitySource::Netns).then_some(IFINDEX);
+        known.ids = vec![id.into()];
+        known.identity.container_id = Some(id.into());
+        known.identity.name = name.map(Into::into);
+        known
+    }
+
+    fn name(registry: &Registry) -> Option<&str> {
+        let attachment = registry.behind(IFINDEX)?;
+        attachment.identity.name.as_deref()
+    }
+
+    /// A runtime that is told to remove a container forgets it before its processes and its veth are
+    /// gone.
+    /// The other end's last record comes after the pod is gone.
+    #[test]
+    fn what_was_known_of_one_who_is_gone_stays() {
+        let address = IpAddr::from([10, 0, 0, 1]);
+        let mut registry = Registry::default();
+        registry.appeared(IFINDEX, "veth0");
+        let kernel = || {
+            let mut known = container(IdentitySource::Netns, "c1", None);
+            known.addresses = vec![address];
+            vec![known]
+        };
+        let named = || vec![container(IdentitySource::Docker, "c1", Some("brief"))];
+        let who = |registry: &Registry| registry.holder(&address, 2, 2).name.clone();
+        registry.learn(IdentitySource::Netns, kernel(), 1);
+        registry.learn(IdentitySource::Docker, named(), 2);
+        registry.gone(IFINDEX, 3);
+        registry.learn(IdentitySource::Netns, Vec::new(), 4);
+        registry.learn(IdentitySource::Docker, Vec::new(), 5);
+        assert_eq!(who(&registry).as_deref(), Some("brief"));
+        // And one that is named only then is named all the same.
+        let mut registry = Registry::default();
+        registry.appeared(IFINDEX, "veth0");
+        registry.learn(IdentitySource::Netns, kernel(), 1);
+        registry.gone(IFINDEX, 3);
+        let changes = registry.learn(IdentitySource::Docker, named(), 4);
+        assert!(changes.addresses.contains(&address));
+        assert_eq!(who(&registry).as_deref(), Some("brief"));
+    }
+
+    #[test]
+    fn a_name_stays_as_long_as_the_container() {
+        let mut registry = Registry::default();
+        registry.appeared(IFINDEX, "veth0");
+        let kernel = |id| vec![container(IdentitySource::Netns, id, None)];
+        let named = |id| vec![container(IdentitySource::Podman, id, Some("web"))];
+        registry.learn(IdentitySource::Netns, kernel("c1"), 1);
+        registry.learn(IdentitySource::Podman, named("c1"), 2);
+        assert_eq!(name(&registry), Some("web"));
+        registry.learn(IdentitySource::Podman, Vec::new(), 3);
+        assert_eq!(name(&registry), Some("web"));
+        registry.learn(IdentitySource::Netns, Vec::new(), 4);
+        assert_eq!(name(&registry), Some("web"));
+        registry.learn(IdentitySource::Netns, kernel("c1"), 4);
+        // A name without labels is not less than a name with them.
+        let mut labelled = named("c1");
+        for known in &mut labelled {
+            known.identity.labels = Some(Labels::default());
+        }
+        registry.learn(IdentitySource::Podman, labelled, 4);
+        registry.learn(IdentitySource::Podman, named("c1"), 4);
+        let labels = registry
+            .behind(IFINDEX)
+            .map(|behind| behind.identity.labels.is_some());
+        assert_eq!(labels, Some(true));
+        registry.learn(IdentitySource::Podman, Vec::new(), 4);
+        // Another one is not called so.
+        registry.learn(IdentitySource::Netns, kernel("c2"), 5);
+        assert_eq!(name(&registry), None);
+    }
 }

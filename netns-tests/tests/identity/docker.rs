@@ -5,6 +5,8 @@ use std::{path::Path, process::Command};
 use netns_tests::{Node, Runtime, Watch, require_programs};
 use serde_json::{Value, json};
 
+use crate::wait_for_flows;
+
 /// Docker on `node`, with an image called `web:1` and a network at cni0.
 fn docker(node: &Node) -> Runtime {
     node.mounts.share("/run/docker/netns");
@@ -60,8 +62,7 @@ fn containers_of_docker() {
     );
     let mut watch = Watch::start(&node.namespace, &["--iface", "cni0"]);
     node.tool("docker", &[&["exec", "client"], &GET[..]].concat());
-    watch.wait_for_record(|record| is_flow(record, "client", "web"));
-    watch.wait_for_record(|record| is_flow(record, "web", "client"));
+    wait_for_flows(&mut watch, "name", &[("client", "web"), ("web", "client")]);
 
     // One that lives for a moment, twice, with an address that is used again at once.
     for name in ["brief", "briefer"] {
@@ -71,7 +72,7 @@ fn containers_of_docker() {
             "wget -qO- http://10.77.5.9:8080/; sleep 0.2",
         ];
         node.tool("docker", &run(name, "10.77.5.11", &["--rm"], &command));
-        watch.wait_for_record(|record| is_flow(record, "web", name));
+        wait_for_flows(&mut watch, "name", &[("web", name)]);
     }
 
     // One that is started again has another veth, and the same name.

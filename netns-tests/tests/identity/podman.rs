@@ -5,7 +5,7 @@ use std::{fs, path::Path, process::Command};
 use netns_tests::{Node, Runtime, Watch, require_programs};
 use serde_json::{Value, json};
 
-use crate::TestResult;
+use crate::{TestResult, wait_for_flows};
 
 /// What a machine without systemd, and root without all its capabilities, make necessary.
 const CONFIGURATION: &str = r#"
@@ -75,12 +75,6 @@ fn service(node: &Node) -> Result<Runtime, std::io::Error> {
     Ok(runtime)
 }
 
-fn is_flow(record: &Value, local: &str, remote: &str) -> bool {
-    record.pointer("/endpoint/name") == Some(&json!(local))
-        && record.pointer("/remote/name") == Some(&json!(remote))
-        && record.pointer("/protocol") == Some(&json!("tcp"))
-}
-
 #[test]
 fn containers_and_pods_of_podman() -> TestResult {
     let programs = ["podman", "runc", "conmon", "busybox"];
@@ -128,8 +122,7 @@ fn containers_and_pods_of_podman() -> TestResult {
     podman(&node, &[&member[..], &["/bin/sleep", "1000"]].concat());
     let get = ["/bin/wget", "-qO-", "http://10.77.3.9:8080/"];
     podman(&node, &[&["exec", "app"], &get[..]].concat());
-    watch.wait_for_record(|record| is_flow(record, "cart", "web"));
-    watch.wait_for_record(|record| is_flow(record, "web", "cart"));
+    wait_for_flows(&mut watch, "name", &[("cart", "web"), ("web", "cart")]);
     let brief = [
         "run",
         "--rm",
@@ -145,7 +138,7 @@ fn containers_and_pods_of_podman() -> TestResult {
         "wget -qO- http://10.77.3.9:8080/; sleep 0.3",
     ];
     podman(&node, &[&brief[..], &command].concat());
-    watch.wait_for_record(|record| is_flow(record, "web", "brief"));
+    wait_for_flows(&mut watch, "name", &[("web", "brief")]);
     podman(&node, &["pod", "rm", "-f", "-t", "0", "cart"]);
     podman(&node, &["rm", "-f", "-t", "0", "web"]);
     let ended = watch.stop();
