@@ -352,8 +352,6 @@ mod tests {
         attachment.identity.name.as_deref()
     }
 
-    /// A runtime that is told to remove a container forgets it before its processes and its veth are
-    /// gone.
     /// The other end's last record comes after the pod is gone.
     #[test]
     fn what_was_known_of_one_who_is_gone_stays() {
@@ -383,6 +381,8 @@ mod tests {
         assert_eq!(who(&registry).as_deref(), Some("brief"));
     }
 
+    /// A runtime that is told to remove a container forgets it before its processes and its veth are
+    /// gone.
     #[test]
     fn a_name_stays_as_long_as_the_container() {
         let mut registry = Registry::default();
