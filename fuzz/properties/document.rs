@@ -46,8 +46,7 @@ fn is_inside(place: &Place, lines: &[usize]) {
         return;
     }
     let line = place.line as usize;
-    // YAML has line breaks that others don't know; so the end is the last line's end, or the next.
-    assert!(line <= lines.len() + 1, "{line} of {} lines", lines.len());
+    assert!(line <= lines.len(), "{line} of {} lines", lines.len());
     let length = lines.get(line - 1).copied().unwrap_or_default();
     assert!(
         place.column as usize <= length + 1,

@@ -8,6 +8,7 @@ mod admin;
 mod admin_peer;
 mod admin_port;
 mod json;
+mod lines;
 mod metadata;
 mod network_policy;
 mod objects;

@@ -3,7 +3,10 @@
 
 use std::borrow::Cow;
 
-use super::tree::{DEEPEST, Entry, Fault, MOST_NODES, Node, Value};
+use super::{
+    lines::column,
+    tree::{DEEPEST, Entry, Fault, MOST_NODES, Node, Value},
+};
 
 /// Reads values that follow one another, as `kubectl` and `jq` write them, the first at this line.
 ///
@@ -53,16 +56,8 @@ impl<'t> Reader<'t> {
 
     /// Line and column of the byte that is read next.
     fn here(&self) -> (u32, u32) {
-        // Columns count characters. What is between is looked at once for each value, and lines
-        // of a `kubectl` document are short; a long one is not counted to the end.
-        const COUNTED: usize = 4096;
         let before = self.text.get(self.line_start..self.at).unwrap_or_default();
-        let column = if before.len() > COUNTED {
-            before.len()
-        } else {
-            before.chars().count()
-        };
-        (self.line, u32::try_from(column + 1).unwrap_or(u32::MAX))
+        (self.line, column(before))
     }
 
     fn fault(&self, message: impl Into<String>) -> Fault {

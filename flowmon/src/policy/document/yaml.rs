@@ -2,9 +2,10 @@
 
 use std::{borrow::Cow, collections::HashMap};
 
-use granit_parser::{Event, Options, Parser, ScalarStyle, Span, StrInput, Tag};
+use granit_parser::{Event, Marker, Options, Parser, ScalarStyle, StrInput, Tag};
 
 use super::{
+    lines::Lines,
     scalar,
     tree::{DEEPEST, Entry, Fault, MOST_NODES, Node, Value},
 };
@@ -23,23 +24,25 @@ pub(super) fn parse(text: &str, line: u32) -> Result<Option<Node<'_>>, Fault> {
     options.block_nesting_limit = DEEPEST;
     // As libyaml, which the API server's clients use.
     options.block_scalar_eof_without_line_feed = true;
-    let above = line.saturating_sub(1);
     let mut reader = Reader {
-        above,
+        lines: Lines::new(text, line),
         parser: Parser::new_from_str_with_options(text, options),
         anchors: HashMap::new(),
         nodes: 0,
         copied: 0,
     };
-    reader.document().map_err(|fault| Fault {
-        line: fault.line.saturating_add(above),
-        ..fault
-    })
+    reader.document()
+}
+
+/// Where something begins.
+#[derive(Debug, Clone, Copy)]
+struct At {
+    line: u32,
+    column: u32,
 }
 
 struct Reader<'t> {
-    /// Lines of the file above this document.
-    above: u32,
+    lines: Lines<'t>,
     parser: Parser<'t, StrInput<'t>>,
     anchors: HashMap<usize, Node<'t>>,
     nodes: usize,
@@ -50,71 +53,62 @@ impl<'t> Reader<'t> {
     fn document(&mut self) -> Result<Option<Node<'t>>, Fault> {
         let mut found = None;
         loop {
-            let (event, span) = self.next()?;
+            let (event, at) = self.next()?;
             match event {
                 Event::StreamEnd => return Ok(found),
                 Event::DocumentStart(..) if found.is_some() => {
-                    return Err(fault(
-                        &span,
-                        "a further document must begin with a line `---`",
-                    ));
+                    return Err(fault(at, "a further document must begin with a line `---`"));
                 }
                 Event::StreamStart | Event::DocumentStart(..) | Event::DocumentEnd => {}
-                event => found = Some(self.node(event, &span, 0)?),
+                event => found = Some(self.node(event, at, 0)?),
             }
         }
     }
 
-    fn next(&mut self) -> Result<(Event<'t>, Span), Fault> {
+    fn next(&mut self) -> Result<(Event<'t>, At), Fault> {
         match self.parser.next_event() {
-            Some(Ok(found)) => Ok(found),
-            Some(Err(error)) => {
-                let marker = error.marker();
-                Err(Fault {
-                    line: number(marker.line()),
-                    column: number(marker.col() + 1),
-                    message: error.info(),
-                })
-            }
-            None => Ok((Event::StreamEnd, Span::default())),
+            Some(Ok((event, span))) => Ok((event, self.at(&span.start))),
+            Some(Err(error)) => Err(fault(self.at(error.marker()), error.info())),
+            None => Ok((Event::StreamEnd, self.at(&Marker::default()))),
         }
     }
 
-    fn line(&self, span: &Span) -> u32 {
-        number(span.start.line()).saturating_add(self.above)
+    fn at(&self, marker: &Marker) -> At {
+        let (line, column) = self.lines.place(marker.byte_offset().unwrap_or_default());
+        At { line, column }
     }
 
-    fn node(&mut self, event: Event<'t>, span: &Span, depth: usize) -> Result<Node<'t>, Fault> {
+    fn node(&mut self, event: Event<'t>, at: At, depth: usize) -> Result<Node<'t>, Fault> {
         self.nodes += 1;
         if self.nodes > MOST_NODES {
-            return Err(fault(span, "the document is too big: split it"));
+            return Err(fault(at, "the document is too big: split it"));
         }
         if depth > DEEPEST {
-            return Err(fault(span, "lists and objects are nested too deeply"));
+            return Err(fault(at, "lists and objects are nested too deeply"));
         }
         let (value, anchor) = match event {
             Event::Scalar(text, style, anchor, tag) => {
                 let plain = style == ScalarStyle::Plain;
-                (scalar_value(text, plain, tag.as_deref(), span)?, anchor)
+                (scalar_value(text, plain, tag.as_deref(), at)?, anchor)
             }
             Event::SequenceStart(_, anchor, tag) => {
-                only_tag("seq", tag.as_deref(), span)?;
+                only_tag("seq", tag.as_deref(), at)?;
                 (self.list(depth)?, anchor)
             }
             Event::MappingStart(_, anchor, tag) => {
-                only_tag("map", tag.as_deref(), span)?;
+                only_tag("map", tag.as_deref(), at)?;
                 (self.map(depth)?, anchor)
             }
-            Event::Alias(id) => return self.alias(id, span),
-            _ => return Err(fault(span, "a value is missing")),
+            Event::Alias(id) => return self.alias(id, at),
+            _ => return Err(fault(at, "a value is missing")),
         };
         let node = Node {
             value,
-            line: self.line(span),
-            column: number(span.start.col() + 1),
+            line: at.line,
+            column: at.column,
         };
         if anchor != 0 {
-            let copy = self.copy(&node, span)?;
+            let copy = self.copy(&node, at)?;
             self.anchors.insert(anchor, copy);
         }
         Ok(node)
@@ -125,7 +119,7 @@ impl<'t> Reader<'t> {
         loop {
             match self.next()? {
                 (Event::SequenceEnd, _) => return Ok(Value::List(items.into())),
-                (event, span) => items.push(self.node(event, &span, depth + 1)?),
+                (event, at) => items.push(self.node(event, at, depth + 1)?),
             }
         }
     }
@@ -134,51 +128,51 @@ impl<'t> Reader<'t> {
         let mut entries = Vec::new();
         let mut merged = Vec::new();
         loop {
-            let (event, span) = self.next()?;
+            let (event, at) = self.next()?;
             let (text, plain) = match event {
                 Event::MappingEnd => break,
                 Event::Scalar(text, style, 0, None) => (text, style == ScalarStyle::Plain),
-                _ => return Err(fault(&span, "a key must be a plain or quoted string")),
+                _ => return Err(fault(at, "a key must be a plain or quoted string")),
             };
             self.nodes += 1;
             let is_merge = plain && text == "<<";
             let key = if plain { scalar::key(text) } else { Some(text) };
-            let key = key.ok_or_else(|| fault(&span, "a key is missing"))?;
-            let (event, value_span) = self.next()?;
-            let value = self.node(event, &value_span, depth + 1)?;
+            let key = key.ok_or_else(|| fault(at, "a key is missing"))?;
+            let (event, value_at) = self.next()?;
+            let value = self.node(event, value_at, depth + 1)?;
             if is_merge {
-                merged.push((value, span));
+                merged.push((value, at));
                 continue;
             }
             entries.push(Entry {
                 key,
-                line: self.line(&span),
-                column: number(span.start.col() + 1),
+                line: at.line,
+                column: at.column,
                 value,
             });
         }
-        for (value, span) in merged {
-            merge(&mut entries, value, &span)?;
+        for (value, at) in merged {
+            merge(&mut entries, value, at)?;
         }
         Ok(Value::Map(entries.into()))
     }
 
-    fn alias(&mut self, id: usize, span: &Span) -> Result<Node<'t>, Fault> {
+    fn alias(&mut self, id: usize, at: At) -> Result<Node<'t>, Fault> {
         // Taken out while it is copied; what refers to itself is not there yet.
         let Some(node) = self.anchors.remove(&id) else {
-            return Err(fault(span, "an alias may not refer to what it is part of"));
+            return Err(fault(at, "an alias may not refer to what it is part of"));
         };
-        let copy = self.copy(&node, span);
+        let copy = self.copy(&node, at);
         self.anchors.insert(id, node);
         copy
     }
 
     /// A copy, as long as there is room for it.
-    fn copy(&mut self, node: &Node<'t>, span: &Span) -> Result<Node<'t>, Fault> {
+    fn copy(&mut self, node: &Node<'t>, at: At) -> Result<Node<'t>, Fault> {
         self.copied += 1;
         let value = match &node.value {
             Value::List(items) => {
-                let copies = items.iter().map(|item| self.copy(item, span));
+                let copies = items.iter().map(|item| self.copy(item, at));
                 Value::List(copies.collect::<Result<_, _>>()?)
             }
             Value::Map(entries) => {
@@ -188,7 +182,7 @@ impl<'t> Reader<'t> {
                         key: entry.key.clone(),
                         line: entry.line,
                         column: entry.column,
-                        value: self.copy(&entry.value, span)?,
+                        value: self.copy(&entry.value, at)?,
                     })
                 });
                 Value::Map(copies.collect::<Result<_, _>>()?)
@@ -201,7 +195,7 @@ impl<'t> Reader<'t> {
         };
         if self.copied > MOST_COPIED {
             return Err(fault(
-                span,
+                at,
                 "aliases make the document too big: write it out, or split it",
             ));
         }
@@ -214,14 +208,14 @@ impl<'t> Reader<'t> {
 }
 
 /// `<<: *defaults` adds the keys that are not there (YAML 1.1 merge).
-fn merge<'t>(entries: &mut Vec<Entry<'t>>, value: Node<'t>, span: &Span) -> Result<(), Fault> {
+fn merge<'t>(entries: &mut Vec<Entry<'t>>, value: Node<'t>, at: At) -> Result<(), Fault> {
     let sources = match value.value {
         Value::List(items) => items.into_vec(),
         _ => vec![value],
     };
     for source in sources {
         let Value::Map(added) = source.value else {
-            return Err(fault(span, "`<<` takes an object or a list of objects"));
+            return Err(fault(at, "`<<` takes an object or a list of objects"));
         };
         let own: std::collections::HashSet<String> =
             entries.iter().map(|entry| entry.key.to_string()).collect();
@@ -235,7 +229,7 @@ fn scalar_value<'t>(
     text: Cow<'t, str>,
     plain: bool,
     tag: Option<&Tag>,
-    span: &Span,
+    at: At,
 ) -> Result<Value<'t>, Fault> {
     let Some(tag) = tag else {
         return Ok(if plain {
@@ -258,32 +252,28 @@ fn scalar_value<'t>(
     if is_so {
         Ok(value)
     } else {
-        Err(unknown_tag(tag, span))
+        Err(unknown_tag(tag, at))
     }
 }
 
-fn only_tag(name: &str, tag: Option<&Tag>, span: &Span) -> Result<(), Fault> {
+fn only_tag(name: &str, tag: Option<&Tag>, at: At) -> Result<(), Fault> {
     match tag {
-        Some(tag) if tag.core_suffix() != Some(name) => Err(unknown_tag(tag, span)),
+        Some(tag) if tag.core_suffix() != Some(name) => Err(unknown_tag(tag, at)),
         _ => Ok(()),
     }
 }
 
-fn unknown_tag(tag: &Tag, span: &Span) -> Fault {
+fn unknown_tag(tag: &Tag, at: At) -> Fault {
     fault(
-        span,
-        &format!("the tag {} is not for this value", tag.original()),
+        at,
+        format!("the tag {} is not for this value", tag.original()),
     )
 }
 
-fn fault(span: &Span, message: &str) -> Fault {
+fn fault(at: At, message: impl Into<String>) -> Fault {
     Fault {
-        line: number(span.start.line()),
-        column: number(span.start.col() + 1),
-        message: message.to_owned(),
+        line: at.line,
+        column: at.column,
+        message: message.into(),
     }
-}
-
-fn number(count: usize) -> u32 {
-    u32::try_from(count).unwrap_or(u32::MAX)
 }
