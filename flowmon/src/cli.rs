@@ -10,8 +10,9 @@ use flowmon_common::{settings::MAX_FLOWS, wire::protocol};
 
 use crate::{
     kernel::{Hook, XdpMode},
+    policy::{self, ToOwnNode},
     selection::Pattern,
-    settings::{Audit, FailOn, Findings, Output, Places, Watch},
+    settings::{Audit, FailOn, Findings, Judging, Output, Places, Watch},
 };
 
 /// Audits container networks: every flow of every container, counted exactly.
@@ -110,15 +111,9 @@ pub struct CheckArgs {
     pub strict: bool,
 }
 
-/// `flowmon audit`
+/// What verdicts come from.
 #[derive(Debug, Args)]
-pub struct AuditArgs {
-    /// Flow logs, as `watch --output json` writes them; - is standard input.
-    #[arg(
-        long, required = true, num_args = 1.., value_name = "FILE", env = "FLOWMON_FLOWS",
-        value_delimiter = ','
-    )]
-    flows: Vec<PathBuf>,
+pub struct JudgingArgs {
     /// Files and folders of policies, YAML or JSON.
     #[arg(
         long, required = true, num_args = 1.., value_name = "PATH", env = "FLOWMON_POLICIES",
@@ -131,6 +126,56 @@ pub struct AuditArgs {
         value_delimiter = ','
     )]
     inventory: Vec<PathBuf>,
+    /// Does `ipBlock` match pods by their addresses? The API says so; to Cilium it never does.
+    #[arg(
+        long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set,
+        env = "FLOWMON_IP_BLOCK_PODS"
+    )]
+    ip_block_pods: bool,
+    /// What becomes of an isolated pod's connection to its own node.
+    #[arg(long, value_enum, default_value = "allowed", env = "FLOWMON_OWN_NODE")]
+    own_node: OwnNodeArg,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum OwnNodeArg {
+    /// As the Kubernetes documentation says.
+    Allowed,
+    /// Policies decide, like for any other node.
+    Judged,
+    /// Undecided, unless policies allow it.
+    Undecided,
+}
+
+impl JudgingArgs {
+    /// What it means.
+    pub fn settings(&self) -> Judging {
+        Judging {
+            policies: self.policies.clone(),
+            inventory: self.inventory.clone(),
+            corners: policy::Settings {
+                ip_block_matches_pods: self.ip_block_pods,
+                to_own_node: match self.own_node {
+                    OwnNodeArg::Allowed => ToOwnNode::Allowed,
+                    OwnNodeArg::Judged => ToOwnNode::Judged,
+                    OwnNodeArg::Undecided => ToOwnNode::Undecided,
+                },
+            },
+        }
+    }
+}
+
+/// `flowmon audit`
+#[derive(Debug, Args)]
+pub struct AuditArgs {
+    /// Flow logs, as `watch --output json` writes them; - is standard input.
+    #[arg(
+        long, required = true, num_args = 1.., value_name = "FILE", env = "FLOWMON_FLOWS",
+        value_delimiter = ','
+    )]
+    flows: Vec<PathBuf>,
+    #[command(flatten)]
+    judging: JudgingArgs,
     /// What to print. json is every record again with its verdict, then a summary.
     #[arg(long, value_enum, default_value = "table", env = "FLOWMON_OUTPUT")]
     output: FindingsArg,
@@ -152,18 +197,9 @@ pub struct AuditArgs {
 /// `flowmon explain`
 #[derive(Debug, Args)]
 pub struct ExplainArgs {
-    /// Files and folders of policies, YAML or JSON.
-    #[arg(
-        long, required = true, num_args = 1.., value_name = "PATH", env = "FLOWMON_POLICIES",
-        value_delimiter = ','
-    )]
-    pub policies: Vec<PathBuf>,
-    /// Who is who: files and folders with what `kubectl get pods,ns,svc,nodes -A -o yaml` prints.
-    #[arg(
-        long, required = true, num_args = 1.., value_name = "PATH", env = "FLOWMON_INVENTORY",
-        value_delimiter = ','
-    )]
-    pub inventory: Vec<PathBuf>,
+    /// By what it is judged.
+    #[command(flatten)]
+    pub judging: JudgingArgs,
     /// Who opens it: a pod as NAMESPACE/NAME, or an address.
     #[arg(long, value_name = "WHO", env = "FLOWMON_FROM")]
     pub from: String,
@@ -248,8 +284,7 @@ impl AuditArgs {
     pub fn settings(self) -> Audit {
         Audit {
             flows: self.flows,
-            policies: self.policies,
-            inventory: self.inventory,
+            judging: self.judging.settings(),
             output: match self.output {
                 FindingsArg::Table => Findings::Table,
                 FindingsArg::Json => Findings::Json,

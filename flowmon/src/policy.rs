@@ -22,5 +22,5 @@ pub use labels::{Labels, Selector};
 pub use lint::lint;
 pub use model::{Policy, PolicySet};
 pub use place::{Place, Problem, Severity};
-pub use ruleset::{Ruleset, Settings};
+pub use ruleset::{Ruleset, Settings, ToOwnNode};
 pub use verdict::{Connection, Outcome, Reason, Verdict, Verdicts};

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, net::IpAddr, path::PathBuf, time::Duration};
 
 use crate::{
     kernel::{Hook, XdpMode},
+    policy,
     selection::Pattern,
 };
 
@@ -54,15 +55,24 @@ pub enum Output {
     Json,
 }
 
+/// What verdicts come from.
+#[derive(Debug, Clone)]
+pub struct Judging {
+    /// Files and folders of policies.
+    pub policies: Vec<PathBuf>,
+    /// Files and folders of who is who.
+    pub inventory: Vec<PathBuf>,
+    /// What Kubernetes leaves open.
+    pub corners: policy::Settings,
+}
+
 /// Everything an audit needs to know.
 #[derive(Debug, Clone)]
 pub struct Audit {
     /// Logs to replay; `-` is standard input.
     pub flows: Vec<PathBuf>,
-    /// Files and folders of policies.
-    pub policies: Vec<PathBuf>,
-    /// Files and folders of who is who.
-    pub inventory: Vec<PathBuf>,
+    /// By what they are judged.
+    pub judging: Judging,
     /// What to print.
     pub output: Findings,
     /// What makes it fail.

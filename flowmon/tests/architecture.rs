@@ -68,8 +68,8 @@ const ROOMS: [(&str, &[&str]); 17] = [
     ("report", &[]),
     ("sinks", &["model", "clock"]),
     ("lab", &["netlink"]),
-    ("settings", &["kernel", "selection"]),
-    ("cli", &["kernel", "selection", "settings"]),
+    ("settings", &["kernel", "policy", "selection"]),
+    ("cli", &["kernel", "policy", "selection", "settings"]),
     ("pipeline", EVERYTHING),
     ("commands", EVERYTHING),
 ];

@@ -1,5 +1,14 @@
 //! `flowmon check`, as it is called.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test may fail by panicking"
+)]
+
+#[path = "support/sarif.rs"]
+mod sarif;
+
 use std::{fs, io, path::PathBuf, process::Command};
 
 use flowmon::policy::rules::RULES;
@@ -104,6 +113,7 @@ fn warnings_fail_only_if_asked() -> io::Result<()> {
         "{stdout}"
     );
     assert!(stdout.contains(r#""startLine": 4"#), "{stdout}");
+    sarif::assert_is_sarif(&serde_json::from_str(&stdout)?);
     assert_eq!(code, Some(0));
     let (code, stdout, _) = check(&folder, &["--strict", "--output", "json"])?;
     assert_eq!(code, Some(1));

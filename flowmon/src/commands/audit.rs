@@ -17,7 +17,7 @@ use std::{
 use super::{Exit, Failure, documents};
 use crate::{
     audit::{Audit, End, Findings, Flow, Group, Who},
-    policy::{Connection, Inventory, PolicySet, Ruleset, Settings},
+    policy::{Connection, Inventory, PolicySet, Ruleset},
     settings::{self, FailOn},
     sinks::escaped,
 };
@@ -35,8 +35,8 @@ struct Report<'a> {
 
 pub(super) fn run(settings: &settings::Audit) -> Result<Exit, Failure> {
     let sources = open(settings)?;
-    let policies = documents::policies(&settings.policies)?;
-    let inventory = documents::inventory(&settings.inventory)?;
+    let policies = documents::policies(&settings.judging.policies)?;
+    let inventory = documents::inventory(&settings.judging.inventory)?;
     let out = io::stdout().lock();
     replay(settings, sources, &policies, &inventory, out)
 }
@@ -75,7 +75,7 @@ fn replay(
     inventory: &Inventory,
     out: impl Write,
 ) -> Result<Exit, Failure> {
-    let ruleset = Ruleset::compile(policies, inventory, Settings::default());
+    let ruleset = Ruleset::compile(policies, inventory, settings.judging.corners);
     let judge = |connection: &Connection| ruleset.judge(connection);
     let audit = Audit::new(judge, Who::new(inventory), settings.diff);
     let mut feed = Feed::new(audit, settings.diff);

@@ -4,17 +4,18 @@ use std::net::IpAddr;
 
 use super::{Exit, Failure, documents, print};
 use crate::{
-    cli::{ExplainArgs, TextOutput},
-    policy::{Connection, Inventory, Outcome, Ruleset, Settings, inventory::PodId, verdict::End},
+    cli::{AskedPort, ExplainArgs, TextOutput},
+    policy::{Connection, Inventory, Outcome, Ruleset, inventory::PodId, verdict::End},
     sinks::escaped,
 };
 
 pub(super) fn run(args: &ExplainArgs) -> Result<Exit, Failure> {
-    let policies = documents::policies(&args.policies)?;
-    let inventory = documents::inventory(&args.inventory)?;
-    let connection = connection(&inventory, args)
+    let judging = args.judging.settings();
+    let policies = documents::policies(&judging.policies)?;
+    let inventory = documents::inventory(&judging.inventory)?;
+    let connection = connection(&inventory, &args.from, &args.to, args.port)
         .map_err(|message| Failure::new(Exit::Usage, escaped(&message)))?;
-    let ruleset = Ruleset::compile(&policies, &inventory, Settings::default());
+    let ruleset = Ruleset::compile(&policies, &inventory, judging.corners);
     let explanation = ruleset.explain(&connection);
     let text = match args.output {
         TextOutput::Json => {
@@ -35,9 +36,14 @@ pub(super) fn run(args: &ExplainArgs) -> Result<Exit, Failure> {
     })
 }
 
-fn connection(inventory: &Inventory, args: &ExplainArgs) -> Result<Connection, String> {
-    let from = ends(inventory, &args.from, false)?;
-    let to = ends(inventory, &args.to, true)?;
+fn connection(
+    inventory: &Inventory,
+    initiator_name: &str,
+    responder_name: &str,
+    port: AskedPort,
+) -> Result<Connection, String> {
+    let from = ends(inventory, initiator_name, false)?;
+    let to = ends(inventory, responder_name, true)?;
     let pairs = || {
         from.iter()
             .flat_map(|from| to.iter().map(move |to| (from, to)))
@@ -47,15 +53,14 @@ fn connection(inventory: &Inventory, args: &ExplainArgs) -> Result<Connection, S
     };
     let Some((initiator, responder)) = pairs().find(same_family) else {
         return Err(format!(
-            "{} and {} have no addresses of the same family",
-            args.from, args.to
+            "{initiator_name} and {responder_name} have no addresses of the same family"
         ));
     };
     Ok(Connection {
         initiator: initiator.clone(),
         responder: responder.clone(),
-        protocol: args.port.protocol,
-        port: args.port.number,
+        protocol: port.protocol,
+        port: port.number,
     })
 }
 
@@ -118,17 +123,7 @@ mod tests {
         inventory.pods.insert(id("cart"), pod);
         inventory.pods.insert(id("done"), Pod::default());
         inventory.services.insert(id("redis"), service);
-        let ask = |from: &str, to: &str| {
-            let args = ExplainArgs {
-                policies: Vec::new(),
-                inventory: Vec::new(),
-                from: from.to_owned(),
-                to: to.to_owned(),
-                port: "443".parse().unwrap(),
-                output: TextOutput::Text,
-            };
-            connection(&inventory, &args)
-        };
+        let ask = |from: &str, to: &str| connection(&inventory, from, to, "443".parse().unwrap());
         // Of its two addresses the one that the service can be reached from.
         let found = ask("shop/cart", "shop/redis").unwrap();
         assert_eq!(found.initiator.address.to_string(), "fd00::1");

@@ -9,4 +9,6 @@
 mod faults;
 mod formats;
 mod run;
+#[path = "../support/sarif.rs"]
+mod sarif;
 mod verdicts;
