@@ -46,13 +46,14 @@ struct Summary {
 
 pub(super) fn run(settings: &CheckArgs) -> Result<Exit, Failure> {
     let mut reader = document::Reader::default();
-    files::read(&settings.paths, |name, text| reader.file(name, text))?;
-    let documents = reader.finish();
-    let mut problems = documents.problems;
+    let mut problems = files::read(&settings.paths, |name, text| reader.file(name, text))?;
+    let mut documents = reader.finish();
+    problems.append(&mut documents.problems);
     let mut known = None;
     if !settings.inventory.is_empty() {
         let mut reader = inventory::Reader::default();
-        files::read(&settings.inventory, |name, text| reader.file(name, text))?;
+        let unreadable = files::read(&settings.inventory, |name, text| reader.file(name, text))?;
+        problems.extend(unreadable);
         let mut listing = reader.finish();
         problems.append(&mut listing.problems);
         known = Some(listing.inventory);

@@ -14,9 +14,10 @@ const TOLD: usize = 50;
 /// The policies in files and folders.
 pub(super) fn policies(paths: &[PathBuf]) -> Result<PolicySet, Failure> {
     let mut reader = document::Reader::default();
-    files::read(paths, |name, text| reader.file(name, text))?;
-    let documents = reader.finish();
-    tell(&documents.problems, "policies")?;
+    let mut problems = files::read(paths, |name, text| reader.file(name, text))?;
+    let mut documents = reader.finish();
+    problems.append(&mut documents.problems);
+    tell(&problems, "policies")?;
     if documents.set.policies.is_empty() {
         let paths: Vec<String> = paths
             .iter()
@@ -31,9 +32,10 @@ pub(super) fn policies(paths: &[PathBuf]) -> Result<PolicySet, Failure> {
 /// Who is in files and folders.
 pub(super) fn inventory(paths: &[PathBuf]) -> Result<Inventory, Failure> {
     let mut reader = inventory::Reader::default();
-    files::read(paths, |name, text| reader.file(name, text))?;
-    let listing = reader.finish();
-    tell(&listing.problems, "inventory")?;
+    let mut problems = files::read(paths, |name, text| reader.file(name, text))?;
+    let mut listing = reader.finish();
+    problems.append(&mut listing.problems);
+    tell(&problems, "inventory")?;
     Ok(listing.inventory)
 }
 

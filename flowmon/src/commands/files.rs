@@ -8,7 +8,10 @@ use std::{
 };
 
 use super::{Exit, Failure};
-use crate::sinks::escaped;
+use crate::{
+    policy::{Place, Problem, Severity},
+    sinks::escaped,
+};
 
 /// A file that is longer is no document that somebody wrote; the inventory of 100,000 pods is shorter.
 const LONGEST: u64 = 1 << 30;
@@ -16,27 +19,38 @@ const LONGEST: u64 = 1 << 30;
 const DEEPEST: usize = 32;
 const EXTENSIONS: [&str; 3] = ["yaml", "yml", "json"];
 
-/// Gives `each` every file's name and text. A file that is named is read whatever it is called; `-` is
-/// standard input. Hidden files and folders in folders are passed over.
+/// Gives `each` every file's name and text, and returns a problem for each file that has none. A file
+/// that is named is read whatever it is called; `-` is standard input. Hidden files and folders in
+/// folders are passed over.
 pub(super) fn read(
     paths: &[PathBuf],
     mut each: impl FnMut(&Arc<str>, &str),
-) -> Result<(), Failure> {
+) -> Result<Vec<Problem>, Failure> {
+    let mut unreadable = Vec::new();
+    let mut give = |name: String, text: io::Result<String>| {
+        let name = name.into();
+        match text {
+            Ok(text) => each(&name, &text),
+            Err(error) => unreadable.push(Problem {
+                severity: Severity::Error,
+                rule: "unreadable",
+                place: Place::of_file(name),
+                message: format!("it can't be read: {error}"),
+            }),
+        }
+    };
     for path in paths {
         if path == Path::new("-") {
-            let text = text(io::stdin().lock());
-            each(&"-".into(), &text.map_err(|error| failure(path, &error))?);
+            give("-".to_owned(), text(io::stdin().lock()));
             continue;
         }
         let mut files = Vec::new();
         list(path, 0, &mut files)?;
         for file in files {
-            let opened = File::open(&file).and_then(text);
-            let name = file.display().to_string().into();
-            each(&name, &opened.map_err(|error| failure(&file, &error))?);
+            give(file.display().to_string(), File::open(&file).and_then(text));
         }
     }
-    Ok(())
+    Ok(unreadable)
 }
 
 fn failure(path: &Path, error: &io::Error) -> Failure {

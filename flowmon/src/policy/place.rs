@@ -16,6 +16,18 @@ pub struct Place {
     pub path: String,
 }
 
+impl Place {
+    /// A file, of which no more is to be said.
+    pub const fn of_file(file: Arc<str>) -> Self {
+        Self {
+            file,
+            line: 0,
+            column: 0,
+            path: String::new(),
+        }
+    }
+}
+
 impl fmt::Display for Place {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(out, "{}", self.file)?;

@@ -3,6 +3,7 @@
 /// Every name, with a sentence on it.
 pub const RULES: &[(&str, &str)] = &[
     // Errors: the API server would reject it, or flowmon can't honour it.
+    ("unreadable", "The file can't be opened, or is not UTF-8."),
     (
         "syntax",
         "The text is neither YAML nor JSON, or it is too big or too deep.",
