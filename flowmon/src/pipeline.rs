@@ -397,7 +397,7 @@ impl Pipeline {
         let lost = balance::losses(
             &self.datapath.counters()?,
             self.sink.lost(),
-            self.attachments.failed(),
+            self.attachments.failed() + self.links.unreadable(),
             self.identities.not_waiting(),
         );
         let findings = self.findings()?;
@@ -448,7 +448,7 @@ impl Pipeline {
             balance::losses(
                 &counters,
                 self.sink.lost(),
-                self.attachments.failed(),
+                self.attachments.failed() + self.links.unreadable(),
                 self.identities.not_waiting(),
             ),
         );

@@ -1,8 +1,11 @@
 //! When flowmon can't keep every flow it loses detail, never totals, and says how much.
 
 use std::error::Error;
+use std::ffi::OsStr;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::os::unix::ffi::OsStrExt as _;
+use std::process::Command;
 use std::sync::mpsc::{self, Receiver, TryRecvError};
 use std::thread;
 use std::time::Duration;
@@ -10,7 +13,7 @@ use std::time::Duration;
 use flowmon::lab::traffic::ping;
 use flowmon::lab::{Lab, Pod};
 use flowmon_common::{Totals, Traffic};
-use netns_tests::{Said, Watch, counted, require_root};
+use netns_tests::{Said, Watch, counted, finish, require_root};
 use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
@@ -207,5 +210,25 @@ fn halt(watch: &Watch) -> TestResult {
     watch.signal(Signal::SIGSTOP);
     let status = waitpid(pid, Some(WaitPidFlag::WUNTRACED))?;
     assert_eq!(status, WaitStatus::Stopped(pid, Signal::SIGSTOP));
+    Ok(())
+}
+
+/// Its name is no UTF-8: nobody can tell whether it should be watched.
+#[test]
+fn an_interface_that_cannot_be_read_is_lost() -> TestResult {
+    if !require_root("an_interface_that_cannot_be_read_is_lost") {
+        return Ok(());
+    }
+    let network = Network::new()?;
+    let mut ip = Command::new("ip");
+    ip.args(["link", "add", "name"]);
+    ip.arg(OsStr::from_bytes(b"v\xff"));
+    ip.args(["type", "bridge"]);
+    let added = finish(network.lab.node(), &mut ip);
+    assert_eq!(added.code, Some(0), "{}", added.stderr);
+    let ended = network.watch(&[]).stop();
+    let summary = &ended.said.summary;
+    assert_eq!(summary.pointer("/lost/interfaces"), Some(&json!(1)));
+    assert_eq!(summary.pointer("/complete"), Some(&json!(false)));
     Ok(())
 }

@@ -1,9 +1,20 @@
 //! What this process may do.
 
+/// A capability, its `CAP_` number, and what it is needed for.
+pub(super) type Capability = (&'static str, u32, &'static str);
+
 /// What flowmon needs, by `CAP_` number (`include/uapi/linux/capability.h`). `CAP_SYS_ADMIN` stands
 /// for all of them (`bpf_capable`, `perfmon_capable` and, for tcx links, `bpf_net_capable` in
 /// `include/linux/bpf.h`).
-const NEEDED: [(&str, u32); 3] = [("CAP_BPF", 39), ("CAP_NET_ADMIN", 12), ("CAP_PERFMON", 38)];
+pub(super) const NEEDED: [Capability; 3] = [
+    ("CAP_BPF", 39, "loads programs, makes maps"),
+    ("CAP_NET_ADMIN", 12, "attaches to interfaces"),
+    (
+        "CAP_PERFMON",
+        38,
+        "reads packets by address, as programs do",
+    ),
+];
 const SYS_ADMIN: u32 = 21;
 
 /// The needed capabilities that are not in effect. Empty also when that can't be told.
@@ -25,8 +36,8 @@ fn missing_of(effective: u64) -> Vec<&'static str> {
     let has = |number: u32| effective >> number & 1 == 1;
     NEEDED
         .into_iter()
-        .filter(|&(_, number)| !has(number) && !has(SYS_ADMIN))
-        .map(|(name, _)| name)
+        .filter(|&(_, number, _)| !has(number) && !has(SYS_ADMIN))
+        .map(|(name, ..)| name)
         .collect()
 }
 

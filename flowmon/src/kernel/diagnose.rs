@@ -1,6 +1,8 @@
 //! What this kernel and these privileges allow, found out by trying.
 
-use super::{Datapath, Error, Frame, Hook, capability};
+use flowmon_common::Counter;
+
+use super::{Datapath, Error, Frame, Hook, XdpMode, capability, xdp};
 use crate::model::{Interface, InterfaceCounters, LinkLayer};
 
 /// One thing that was tried.
@@ -28,7 +30,8 @@ pub enum Finding {
 /// Tries everything `watch` needs, in a network namespace of its own: no interface of this host is
 /// touched.
 pub fn diagnose() -> Vec<Check> {
-    let mut checks = vec![check("kernel", Finding::Works(release())), privileges()];
+    let mut checks = vec![check("kernel", Finding::Works(release()))];
+    checks.extend(privileges());
     let mut datapath = match Datapath::load(1024) {
         Ok(datapath) => datapath,
         Err(error) => {
@@ -37,7 +40,7 @@ pub fn diagnose() -> Vec<Check> {
         }
     };
     checks.push(loaded(&mut datapath));
-    checks.push(run(&mut datapath));
+    checks.extend(run(&mut datapath));
     checks.extend(attach_elsewhere(datapath));
     checks
 }
@@ -53,17 +56,19 @@ fn release() -> String {
     )
 }
 
-fn privileges() -> Check {
+fn privileges() -> Vec<Check> {
     let missing = capability::missing();
-    let finding = if missing.is_empty() {
-        Finding::Works("CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON".to_owned())
-    } else {
-        Finding::Missing(format!(
-            "{} missing: run flowmon as root, or give it these capabilities",
-            missing.join(", ")
-        ))
-    };
-    check("privileges", finding)
+    let told = capability::NEEDED.map(|(name, _, use_of_it)| {
+        let finding = if missing.contains(&name) {
+            Finding::Missing(format!(
+                "{use_of_it}: run flowmon as root, or give it this capability"
+            ))
+        } else {
+            Finding::Works(use_of_it.to_owned())
+        };
+        check(name, finding)
+    });
+    told.into()
 }
 
 fn loaded(datapath: &mut Datapath) -> Check {
@@ -95,36 +100,61 @@ fn loaded(datapath: &mut Datapath) -> Check {
     check("load programs", finding)
 }
 
-/// An ARP request through the program: maps, counters and the drain all have their part.
-fn run(datapath: &mut Datapath) -> Check {
+/// An ARP request through the program, and what it left: maps, counters, ring buffer and the drain all
+/// have their part.
+fn run(datapath: &mut Datapath) -> Vec<Check> {
     let mut frame = [0u8; 42];
     frame[12..14].copy_from_slice(&[0x08, 0x06]);
-    let tried = (|| {
-        datapath.register(1, 0)?;
-        let outcome = datapath.run(
-            "flowmon_tx",
-            &Frame {
-                bytes: &frame,
-                ifindex: 1,
-                gso_segments: 0,
-                repeat: 1,
-            },
-        )?;
-        let mut flows = 0;
-        datapath.drain(|_| flows += 1)?;
-        datapath.release(1, &[])?;
-        Ok::<_, Error>((outcome, flows))
-    })();
-    let finding = match tried {
-        Ok((_, 1)) => {
-            Finding::Works("a frame through the program was counted and read back".to_owned())
-        }
-        Ok((_, flows)) => Finding::Missing(format!(
-            "a frame through the program made {flows} flows instead of one: please report this"
-        )),
-        Err(error) => Finding::Unknown(format!("{error} (BPF_PROG_TEST_RUN)")),
+    let frame = Frame {
+        bytes: &frame,
+        ifindex: 1,
+        gso_segments: 0,
+        repeat: 1,
     };
-    check("count a frame", finding)
+    let counted = (|| {
+        datapath.register(1, 0)?;
+        datapath.run("flowmon_tx", &frame)?;
+        let totals = datapath.totals(1)?;
+        let announced = datapath.counter(Counter::EventsLost)? == 0;
+        Ok::<_, Error>((totals.tx.packets, announced))
+    })();
+    let mut flows = 0;
+    let read = datapath.drain(|_| flows += 1);
+    let released = datapath.release(1, &[]);
+    let counted = match (counted, released) {
+        (Ok(counted), Ok(())) => counted,
+        (Err(error), _) | (_, Err(error)) => {
+            let why = format!("{error} (BPF_PROG_TEST_RUN)");
+            return vec![check("count a frame", Finding::Unknown(why))];
+        }
+    };
+    let works = |it_does: bool, said: &str| {
+        if it_does {
+            Finding::Works(said.to_owned())
+        } else {
+            Finding::Missing("it did not: please report this".to_owned())
+        }
+    };
+    vec![
+        check(
+            "count a frame",
+            works(
+                counted.0 == 1,
+                "a frame through the program is in the totals",
+            ),
+        ),
+        check(
+            "announce a flow",
+            works(counted.1, "by the ring buffer (Linux 5.8), at once"),
+        ),
+        check(
+            "read all flows",
+            match read {
+                Ok(()) => works(flows == 1, "by batch (Linux 5.6), without changing them"),
+                Err(error) => Finding::Missing(error.to_string()),
+            },
+        ),
+    ]
 }
 
 fn attach_elsewhere(mut datapath: Datapath) -> Vec<Check> {
@@ -135,10 +165,12 @@ fn attach_elsewhere(mut datapath: Datapath) -> Vec<Check> {
             datapath.detach(1);
             result.map(drop)
         };
-        Ok::<_, nix::Error>([attempt(Hook::Tcx), attempt(Hook::Clsact)])
+        let flows = [attempt(Hook::Tcx), attempt(Hook::Clsact)];
+        let witness = xdp::attach(&mut datapath.ebpf, &loopback(), XdpMode::Skb);
+        Ok::<_, nix::Error>((flows, witness.map(drop)))
     });
-    let (tcx, clsact) = match attempts.join() {
-        Ok(Ok([tcx, clsact])) => (tcx, clsact),
+    let ([tcx, clsact], witness) = match attempts.join() {
+        Ok(Ok(attempts)) => attempts,
         Ok(Err(error)) => {
             let why = format!(
                 "not tried: making a network namespace failed ({error}); it takes CAP_SYS_ADMIN"
@@ -173,6 +205,16 @@ fn attach_elsewhere(mut datapath: Datapath) -> Vec<Check> {
                 Err(error) => {
                     Finding::Missing(format!("{error}: load the modules sch_ingress and cls_bpf"))
                 }
+            },
+        ),
+        check(
+            "attach by XDP",
+            match witness {
+                Ok(()) => Finding::Works("for `--xdp skb`".to_owned()),
+                Err(error) => Finding::Degraded(format!(
+                    "no `--xdp skb`, flows are watched all the same ({error}; XDP links came with \
+                     Linux 5.9)"
+                )),
             },
         ),
     ]

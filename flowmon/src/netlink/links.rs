@@ -6,7 +6,7 @@
 //! was empty once (`NETLINK_S_CONGESTED` in `net/netlink/af_netlink.c`): a dump is only worth
 //! asking for after that.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::future::poll_fn;
 use std::io;
 use std::mem;
@@ -67,6 +67,8 @@ pub struct LinkWatch {
     /// Decoded and not yet delivered. While a dump runs these wait for it: telling an old change
     /// after a newer dump does no harm, for the newer change is told after it.
     events: VecDeque<LinkEvent>,
+    /// Interfaces whose messages can't be read: their names are no UTF-8.
+    unreadable: BTreeSet<u32>,
 }
 
 /// A dump that was asked for and is not complete.
@@ -113,6 +115,7 @@ impl LinkWatch {
             sequence: 0,
             dump: None,
             events: VecDeque::new(),
+            unreadable: BTreeSet::new(),
         })
     }
 
@@ -174,13 +177,22 @@ impl LinkWatch {
         self.request_dump(DUMP_ATTEMPTS)
     }
 
+    /// Interfaces that the kernel told of in words that can't be read: who knows whether they should
+    /// be watched.
+    pub fn unreadable(&self) -> u64 {
+        self.unreadable.len() as u64
+    }
+
     fn take_datagram(&mut self) -> Result<(), Error> {
         let buffer = mem::take(&mut self.buffer);
         let result =
             split(&buffer).try_for_each(|bytes| match NetlinkMessage::deserialize(bytes) {
                 Ok(message) => self.take(message),
                 Err(error) => {
-                    tracing::warn!(%error, "an interface message of the kernel could not be read");
+                    let ifindex = message::ifindex(bytes);
+                    if self.unreadable.insert(ifindex) {
+                        tracing::warn!(ifindex, %error, "what the kernel says of an interface can't be read: it is not watched");
+                    }
                     Ok(())
                 }
             });

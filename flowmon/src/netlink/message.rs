@@ -15,6 +15,13 @@ pub(super) fn is_about_interface(message: &LinkMessage) -> bool {
     message.header.interface_family == AddressFamily::Unspec
 }
 
+/// Index of the interface that a message is about, however little of it can be read; 0 if not even
+/// that. It is in `struct ifinfomsg`, behind `struct nlmsghdr`.
+pub(super) fn ifindex(message: &[u8]) -> u32 {
+    let index = message.get(20..24).and_then(|bytes| bytes.first_chunk());
+    index.map_or(0, |bytes| u32::from_ne_bytes(*bytes))
+}
+
 /// The interface's name; empty when the kernel did not send one.
 pub(super) fn name(message: &LinkMessage) -> String {
     let name = message
