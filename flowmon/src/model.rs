@@ -10,6 +10,7 @@ mod interface;
 mod latency;
 mod record;
 mod tcp;
+mod verdict;
 mod witness;
 
 pub use coverage::{Bypass, Coverage, Way, bypassed};
@@ -23,6 +24,7 @@ pub use interface::{Interface, InterfaceCounters, LinkLayer, Peer};
 pub use latency::{Latency, Quantiles, latency};
 pub use record::{Endpoint, FlowRecord, Moments, Summary};
 pub use tcp::TcpState;
+pub use verdict::{Outcome, Verdict};
 pub use witness::{Difference, Range, Reading};
 
 use flowmon_common::Totals;

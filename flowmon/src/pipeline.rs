@@ -25,7 +25,7 @@ use crate::{
     model::{Finding, FlowEvent, Report, Summary},
     netlink::{self, LinkWatch},
     settings::Watch,
-    sinks::{Sink, WriterEnd},
+    sinks::{Sink as _, Sinks, Told, WriterEnd},
 };
 use attachments::Attachments;
 use balance::Balance;
@@ -76,11 +76,11 @@ pub enum Error {
 pub async fn watch(
     settings: &Watch,
     declared: Vec<Known>,
-    sink: Sink,
+    sinks: Sinks,
     output_ended: oneshot::Receiver<()>,
     stop: impl Future<Output = ()>,
 ) -> Result<Summary, Error> {
-    let mut pipeline = Pipeline::start(settings, declared, sink).await?;
+    let mut pipeline = Pipeline::start(settings, declared, sinks).await?;
     let result = pipeline.run(settings, output_ended, stop).await;
     let summary = pipeline.finish().await;
     result.and(summary)
@@ -98,7 +98,7 @@ struct Pipeline {
     balance: Balance,
     latency: latency::Gathered,
     coverage: coverage::Watch,
-    sink: Sink,
+    sinks: Sinks,
     clock: Clock,
     max_flows: usize,
     /// Flows announced since the last drain.
@@ -110,7 +110,7 @@ struct Pipeline {
 }
 
 impl Pipeline {
-    async fn start(settings: &Watch, declared: Vec<Known>, sink: Sink) -> Result<Self, Error> {
+    async fn start(settings: &Watch, declared: Vec<Known>, sinks: Sinks) -> Result<Self, Error> {
         let (interfaces, links) = LinkWatch::open().await?;
         let attachments = Attachments::new(settings, interfaces)?;
         attachments.clean_up();
@@ -135,7 +135,7 @@ impl Pipeline {
             balance: Balance::default(),
             latency: latency::Gathered::default(),
             coverage: coverage::Watch::open()?,
-            sink,
+            sinks,
             clock,
             max_flows: settings.max_flows as usize,
             opened: 0,
@@ -201,7 +201,7 @@ impl Pipeline {
                     self.follow_events()?;
                 }
             }
-            self.sink.flush();
+            self.sinks.flush();
         }
     }
 
@@ -240,7 +240,7 @@ impl Pipeline {
             table,
             attachments,
             identities,
-            sink,
+            sinks,
             ..
         } = self;
         let now = self.clock.now();
@@ -251,7 +251,7 @@ impl Pipeline {
                     flow,
                     growth: Totals::default(),
                 };
-                tell(sink, attachments, identities, &report, &now);
+                tell(sinks, attachments, identities, &report, &now);
             }
         }
     }
@@ -268,13 +268,14 @@ impl Pipeline {
             table,
             attachments,
             identities,
-            sink,
+            sinks,
             ..
         } = self;
         let now = self.clock.now();
         if taken < FLOOD {
-            table
-                .report_announced(&mut |report| tell(sink, attachments, identities, &report, &now));
+            table.report_announced(&mut |report| {
+                tell(sinks, attachments, identities, &report, &now);
+            });
         } else {
             table.leave_announced();
         }
@@ -293,13 +294,13 @@ impl Pipeline {
             table,
             attachments,
             identities,
-            sink,
+            sinks,
             ..
         } = self;
         let now = self.clock.now();
         events.take(most, |event| {
             table.announce(&event, &mut |report| {
-                tell(sink, attachments, identities, &report, &now);
+                tell(sinks, attachments, identities, &report, &now);
             });
         })
     }
@@ -315,11 +316,11 @@ impl Pipeline {
             table,
             attachments,
             identities,
-            sink,
+            sinks,
             ..
         } = self;
         let now = self.clock.now();
-        let mut report = |report: Report<'_>| tell(sink, attachments, identities, &report, &now);
+        let mut report = |report: Report<'_>| tell(sinks, attachments, identities, &report, &now);
         table.begin_drain(began.monotonic_ns);
         datapath.drain(|flow| table.update(flow, &mut report))?;
         table.end_drain(&mut report);
@@ -333,14 +334,14 @@ impl Pipeline {
             table,
             attachments,
             identities,
-            sink,
+            sinks,
             ..
         } = self;
         let now = self.clock.now();
         for flow in table.over(now.monotonic_ns) {
             if datapath.remove(&flow)? {
                 table.end(&flow.key, &mut |report| {
-                    tell(sink, attachments, identities, &report, &now);
+                    tell(sinks, attachments, identities, &report, &now);
                 });
             }
         }
@@ -354,7 +355,7 @@ impl Pipeline {
             table,
             attachments,
             identities,
-            sink,
+            sinks,
             balance,
             witnesses,
             latency,
@@ -367,7 +368,7 @@ impl Pipeline {
         }
         let totals = datapath.totals(ifindex)?;
         let (flows, attributed) = table.end_interface(ifindex, &mut |report| {
-            tell(sink, attachments, identities, &report, &now);
+            tell(sinks, attachments, identities, &report, &now);
         });
         balance.add(totals, attributed);
         coverage.part(ifindex);
@@ -396,7 +397,7 @@ impl Pipeline {
         }
         let lost = balance::losses(
             &self.datapath.counters()?,
-            self.sink.lost(),
+            self.sinks.lost(),
             self.attachments.failed() + self.links.unreadable(),
             self.identities.not_waiting(),
         );
@@ -408,7 +409,7 @@ impl Pipeline {
             findings,
             self.coverage.so_far().bypassed,
         );
-        self.sink.interval(&overview, &self.clock.now());
+        self.sinks.interval(&overview, &self.clock.now());
         Ok(())
     }
 
@@ -434,12 +435,12 @@ impl Pipeline {
         let all: Vec<u32> = self.attachments.attached().collect();
         self.findings()?;
         self.detach(&all)?;
-        self.sink.be_patient();
+        self.sinks.be_patient();
         self.drain()?;
         for ifindex in all {
             self.part(ifindex)?;
         }
-        self.sink.flush();
+        self.sinks.flush();
         let counters = self.datapath.counters()?;
         let summary = self.balance.summary(
             self.attachments.ever_attached(),
@@ -447,7 +448,7 @@ impl Pipeline {
             &counters,
             balance::losses(
                 &counters,
-                self.sink.lost(),
+                self.sinks.lost(),
                 self.attachments.failed() + self.links.unreadable(),
                 self.identities.not_waiting(),
             ),
@@ -456,7 +457,7 @@ impl Pipeline {
             .with_witness(self.witnesses.map(Witnesses::summary))
             .with_coverage(coverage)
             .with_latency(self.latency.said());
-        match self.sink.finish(&summary) {
+        match Box::new(self.sinks).finish(&summary) {
             WriterEnd::Written | WriterEnd::ReaderGone => Ok(summary),
             WriterEnd::Failed(error) => Err(Error::Output(error)),
         }
@@ -464,7 +465,7 @@ impl Pipeline {
 }
 
 fn tell(
-    sink: &mut Sink,
+    sinks: &mut Sinks,
     attachments: &Attachments,
     identities: &mut Identities,
     report: &Report<'_>,
@@ -472,6 +473,12 @@ fn tell(
 ) {
     if let Some(endpoint) = attachments.endpoint(report.flow.key.ifindex) {
         identities.note(report, endpoint, now);
-        sink.flow(report, endpoint, identities.remote(report.flow), now);
+        sinks.flow(&Told {
+            report,
+            endpoint,
+            remote: identities.remote(report.flow),
+            verdict: None,
+            now,
+        });
     }
 }

@@ -17,7 +17,7 @@ use flowmon_common::Totals;
 
 use crate::{
     clock::Moment,
-    model::{Bypass, Endpoint, Finding, Identity, Report, Summary},
+    model::{Bypass, Endpoint, Finding, Identity, Report, Summary, Verdict},
 };
 
 /// The state of the whole at the end of an interval.
@@ -39,74 +39,143 @@ pub struct Overview {
     pub bypassed: Vec<Bypass>,
 }
 
-/// How reports look: appends to `out` what there is to say.
+/// A report of a flow, with all that is known of it.
+#[derive(Debug, Clone, Copy)]
+pub struct Told<'a> {
+    /// What happened to which flow.
+    pub report: &'a Report<'a>,
+    /// Where it was seen.
+    pub endpoint: &'a Endpoint,
+    /// Who has the other end's address, where it has one.
+    pub remote: Option<&'a Identity>,
+    /// What policies say of it; none where there are none, or none is about it.
+    pub verdict: Option<&'a Verdict>,
+    /// When this is told.
+    pub now: &'a Moment,
+}
+
+/// Somebody who is told everything, and keeps nobody waiting: what it can't take it counts.
+pub trait Sink {
+    /// A flow is new, has grown or has ended.
+    fn flow(&mut self, told: &Told<'_>);
+
+    /// An interval is over.
+    fn interval(&mut self, overview: &Overview, now: &Moment);
+
+    /// What was told so far is to be passed on soon.
+    fn flush(&mut self) {}
+
+    /// Nothing else is kept waiting any more: reports may be, rather than lost.
+    fn be_patient(&mut self) {}
+
+    /// Reports that could not be taken so far.
+    fn lost(&self) -> u64 {
+        0
+    }
+
+    /// The run is over: passes on all that was taken, and says how that ended.
+    fn finish(self: Box<Self>, summary: &Summary) -> WriterEnd;
+}
+
+/// Everybody who is told.
+#[derive(Default)]
+pub struct Sinks(Vec<Box<dyn Sink>>);
+
+impl Sinks {
+    /// Tells another one.
+    #[must_use]
+    pub fn and(mut self, sink: impl Sink + 'static) -> Self {
+        self.0.push(Box::new(sink));
+        self
+    }
+}
+
+impl Sink for Sinks {
+    fn flow(&mut self, told: &Told<'_>) {
+        for sink in &mut self.0 {
+            sink.flow(told);
+        }
+    }
+
+    fn interval(&mut self, overview: &Overview, now: &Moment) {
+        for sink in &mut self.0 {
+            sink.interval(overview, now);
+        }
+    }
+
+    fn flush(&mut self) {
+        for sink in &mut self.0 {
+            sink.flush();
+        }
+    }
+
+    fn be_patient(&mut self) {
+        for sink in &mut self.0 {
+            sink.be_patient();
+        }
+    }
+
+    fn lost(&self) -> u64 {
+        self.0.iter().map(|sink| sink.lost()).sum()
+    }
+
+    /// All are finished; the first that failed is told of.
+    fn finish(self: Box<Self>, summary: &Summary) -> WriterEnd {
+        let ends = self.0.into_iter().map(|sink| sink.finish(summary));
+        ends.fold(WriterEnd::Written, |so_far, end| match so_far {
+            WriterEnd::Failed(_) => so_far,
+            WriterEnd::Written | WriterEnd::ReaderGone => end,
+        })
+    }
+}
+
+/// How reports look as text: appends to `out` what there is to say.
 pub trait Format {
-    /// A flow is new, has grown or has ended. `remote` is who has the other end's address, where it
-    /// has one.
-    fn flow(
-        &mut self,
-        out: &mut Vec<u8>,
-        report: &Report<'_>,
-        endpoint: &Endpoint,
-        remote: Option<&Identity>,
-        now: &Moment,
-    );
+    /// A flow is new, has grown or has ended.
+    fn flow(&mut self, out: &mut Vec<u8>, told: &Told<'_>);
     /// An interval is over.
     fn interval(&mut self, out: &mut Vec<u8>, overview: &Overview, now: &Moment);
     /// The run is over.
     fn summary(&mut self, out: &mut Vec<u8>, summary: &Summary);
 }
 
-/// Takes reports and never waits: what it can't take is counted.
-pub struct Sink {
-    format: Box<dyn Format>,
+/// Tells by writing.
+pub struct Text<F> {
+    format: F,
     writer: Writer,
 }
 
-impl Sink {
+impl<F: Format> Text<F> {
     /// Writes in `format` to `writer`.
-    pub fn new(format: impl Format + 'static, writer: Writer) -> Self {
-        Self {
-            format: Box::new(format),
-            writer,
-        }
+    pub const fn new(format: F, writer: Writer) -> Self {
+        Self { format, writer }
     }
+}
 
-    /// A flow is new, has grown or has ended.
-    pub fn flow(
-        &mut self,
-        report: &Report<'_>,
-        endpoint: &Endpoint,
-        remote: Option<&Identity>,
-        now: &Moment,
-    ) {
+impl<F: Format> Sink for Text<F> {
+    fn flow(&mut self, told: &Told<'_>) {
         let Self { format, writer } = self;
-        writer.report(|out| format.flow(out, report, endpoint, remote, now));
+        writer.report(|out| format.flow(out, told));
     }
 
-    /// An interval is over.
-    pub fn interval(&mut self, overview: &Overview, now: &Moment) {
+    fn interval(&mut self, overview: &Overview, now: &Moment) {
         let Self { format, writer } = self;
         writer.report(|out| format.interval(out, overview, now));
     }
 
-    /// Nothing else is kept waiting any more: reports are, rather than lost.
-    pub const fn be_patient(&mut self) {
+    fn be_patient(&mut self) {
         self.writer.be_patient();
     }
 
-    /// Reports so far are to be written soon.
-    pub fn flush(&mut self) {
+    fn flush(&mut self) {
         self.writer.flush();
     }
 
-    /// Reports that could not be taken so far.
-    pub const fn lost(&self) -> u64 {
+    fn lost(&self) -> u64 {
         self.writer.lost()
     }
 
-    /// The run is over: writes all that was taken, and says how the writing ended.
-    pub fn finish(mut self, summary: &Summary) -> WriterEnd {
+    fn finish(mut self: Box<Self>, summary: &Summary) -> WriterEnd {
         let mut last = Vec::new();
         self.format.summary(&mut last, summary);
         self.writer.finish(last)

@@ -6,10 +6,8 @@ use flowmon_common::wire::protocol;
 
 use super::{Party, Who};
 use crate::{
-    model::{Direction, Icmp, Protocol},
-    policy::{
-        self, Connection, Outcome, Reason, Verdict, Verdicts, inventory::PodId, model::PolicyId,
-    },
+    model::{Direction, Icmp, Protocol, Verdict},
+    policy::{self, Connection, Outcome, Reason, Verdicts, inventory::PodId, model::PolicyId},
 };
 
 /// A flow as it was seen at its endpoint.
@@ -93,6 +91,21 @@ pub struct Judged {
     pub peer_outcome: Option<Outcome>,
 }
 
+impl Judged {
+    /// As records tell it.
+    pub fn verdict(&self) -> Verdict {
+        Verdict {
+            outcome: self.outcome,
+            direction: self.direction,
+            policy: self.policy.as_ref().map(|policy| policy.to_string().into()),
+            kind: self.policy.as_ref().map(|policy| policy.kind.label()),
+            rule: self.rule.clone(),
+            reason: self.reason.label(),
+            peer_outcome: self.peer_outcome,
+        }
+    }
+}
+
 impl Flow {
     /// The connection that it is if the endpoint opened it (`egress`) or the peer did (`ingress`).
     /// None for what is not IP.
@@ -150,7 +163,7 @@ pub fn judge(flow: &Flow, who: &Who, verdicts: impl Fn(&Connection) -> Verdicts)
     if let Some(why) = flow.is_apart() {
         return Judgement::Not(why);
     }
-    let opened_by = |direction| -> Option<(Option<Verdict>, Option<Verdict>)> {
+    let opened_by = |direction| -> Option<(Option<policy::Verdict>, Option<policy::Verdict>)> {
         let Verdicts { egress, ingress } = verdicts(&flow.connection(direction)?);
         Some(match direction {
             Direction::Ingress => (ingress, egress),
@@ -187,7 +200,7 @@ pub fn judge(flow: &Flow, who: &Who, verdicts: impl Fn(&Connection) -> Verdicts)
 }
 
 /// What is true whoever opened it: their common word, or none.
-fn either(one: Option<Verdict>, other: Option<Verdict>) -> Option<Verdict> {
+fn either(one: Option<policy::Verdict>, other: Option<policy::Verdict>) -> Option<policy::Verdict> {
     match (one, other) {
         (Some(one), Some(other)) if one.outcome == other.outcome => Some(one),
         (None, None) => None,
@@ -195,8 +208,8 @@ fn either(one: Option<Verdict>, other: Option<Verdict>) -> Option<Verdict> {
     }
 }
 
-const fn undecided(reason: Reason) -> Verdict {
-    Verdict {
+const fn undecided(reason: Reason) -> policy::Verdict {
+    policy::Verdict {
         outcome: Outcome::Undecided,
         reason,
         policy: None,
@@ -230,8 +243,8 @@ mod tests {
         }
     }
 
-    fn word(outcome: Outcome, reason: Reason) -> Verdict {
-        Verdict {
+    fn word(outcome: Outcome, reason: Reason) -> policy::Verdict {
+        policy::Verdict {
             outcome,
             reason,
             policy: None,

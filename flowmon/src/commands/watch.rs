@@ -9,7 +9,7 @@ use crate::{
     clock::Clock,
     identity, pipeline,
     settings::{Output, Watch},
-    sinks::{Json, Sink, Table, Writer},
+    sinks::{Json, Sinks, Table, Text, Writer},
 };
 
 pub(super) fn run(settings: &Watch) -> Result<Exit, Failure> {
@@ -26,11 +26,11 @@ pub(super) async fn watch(settings: &Watch) -> Result<(), Failure> {
         .try_clone_to_owned()
         .map_err(pipeline::Error::Output)?;
     let (writer, output_ended) = Writer::new(stdout);
-    let sink = match settings.output {
-        Output::Json => Sink::new(Json::new(node_name()), writer),
-        Output::Table => Sink::new(Table::new(&Clock::new().now()), writer),
+    let sinks = match settings.output {
+        Output::Json => Sinks::default().and(Text::new(Json::new(node_name()), writer)),
+        Output::Table => Sinks::default().and(Text::new(Table::new(&Clock::new().now()), writer)),
     };
-    pipeline::watch(settings, declared, sink, output_ended, stop.asked()).await?;
+    pipeline::watch(settings, declared, sinks, output_ended, stop.asked()).await?;
     Ok(())
 }
 

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::{
     Amount, Bypass, Coverage, Direction, Dns, EndpointKind, Flow, FlowEvent, Icmp, Identity,
-    IdentitySource, Labels, Latency, Protocol, TcpState, Witnessed, instant,
+    IdentitySource, Labels, Latency, Protocol, TcpState, Verdict, Witnessed, instant,
 };
 
 /// A container's attachment: where flows were seen.
@@ -69,6 +69,8 @@ pub struct FlowRecord<'a> {
     icmp: Option<Icmp>,
     #[serde(skip_serializing_if = "Option::is_none")]
     icmp_errors: Option<IcmpErrors>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    verdict: Option<&'a Verdict>,
 }
 
 #[derive(Debug, Clone, Serialize)]
@@ -185,7 +187,14 @@ impl<'a> FlowRecord<'a> {
             dns: flow.dns(moments.now_ns),
             icmp: flow.icmp(),
             icmp_errors: IcmpErrors::of(flow),
+            verdict: None,
         }
+    }
+
+    /// With what policies say of it.
+    #[must_use]
+    pub fn with_verdict(self, verdict: Option<&'a Verdict>) -> Self {
+        Self { verdict, ..self }
     }
 }
 

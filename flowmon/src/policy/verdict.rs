@@ -3,6 +3,7 @@
 use std::{net::IpAddr, sync::Arc};
 
 use super::{inventory::PodId, model::PolicyId};
+pub use crate::model::Outcome;
 
 /// A connection, as the initiator opened it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,20 +26,6 @@ pub struct End {
     /// The pod behind it, where that is known better than by the address (the record names it, or
     /// flowmon saw the flow at the pod's own interface). Otherwise the address is looked up.
     pub pod: Option<PodId>,
-}
-
-/// What a verdict comes to.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
-)]
-#[serde(rename_all = "lowercase")]
-pub enum Outcome {
-    /// Policies let it pass.
-    Allowed,
-    /// Policies forbid it.
-    Denied,
-    /// It can't be said, for the reason given.
-    Undecided,
 }
 
 /// Both sides' word on a connection. It is allowed if neither side denies it.

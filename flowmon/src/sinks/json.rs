@@ -2,10 +2,10 @@
 
 use serde::Serialize;
 
-use super::{Format, Overview};
+use super::{Format, Overview, Told};
 use crate::{
     clock::Moment,
-    model::{Endpoint, FlowRecord, Identity, Moments, Report, Summary},
+    model::{FlowRecord, Moments, Summary},
 };
 
 /// One JSON object a line.
@@ -21,14 +21,8 @@ impl Json {
 }
 
 impl Format for Json {
-    fn flow(
-        &mut self,
-        out: &mut Vec<u8>,
-        report: &Report<'_>,
-        endpoint: &Endpoint,
-        remote: Option<&Identity>,
-        now: &Moment,
-    ) {
+    fn flow(&mut self, out: &mut Vec<u8>, told: &Told<'_>) {
+        let Told { report, now, .. } = *told;
         let moments = Moments {
             now: now.wall,
             now_ns: now.monotonic_ns,
@@ -36,8 +30,11 @@ impl Format for Json {
             last_seen: now.wall_at(report.flow.last_ns),
         };
         let node = self.node.as_deref();
+        let Told {
+            endpoint, remote, ..
+        } = *told;
         let record = FlowRecord::new(report.event, report.flow, endpoint, remote, node, moments);
-        line(out, &record);
+        line(out, &record.with_verdict(told.verdict));
     }
 
     fn interval(&mut self, _: &mut Vec<u8>, _: &Overview, _: &Moment) {}

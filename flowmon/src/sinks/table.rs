@@ -9,7 +9,7 @@ use std::{
 use flowmon_common::{FlowKey, Totals, probe::UNIT_NS};
 
 use super::{
-    Format, Overview, escaped, findings,
+    Format, Overview, Told, escaped, findings,
     units::{duration, human},
 };
 use crate::{
@@ -65,15 +65,9 @@ impl Table {
 }
 
 impl Format for Table {
-    fn flow(
-        &mut self,
-        _: &mut Vec<u8>,
-        report: &Report<'_>,
-        endpoint: &Endpoint,
-        remote: Option<&Identity>,
-        now: &Moment,
-    ) {
-        let talk = Talk::of(report.flow, endpoint, remote);
+    fn flow(&mut self, _: &mut Vec<u8>, told: &Told<'_>) {
+        let Told { report, now, .. } = *told;
+        let talk = Talk::of(report.flow, told.endpoint, told.remote);
         if let Some(trouble) = trouble(report, now) {
             let flows = self.troubles.entry((talk.clone(), trouble)).or_default();
             flows.insert(report.flow.key);

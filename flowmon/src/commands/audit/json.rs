@@ -6,45 +6,11 @@ use serde::Serialize;
 
 use super::{Report, feed::Told, why};
 use crate::{
-    audit::{Group, Judged, Judgement, Party},
-    model::Direction,
+    audit::{Group, Judgement, Party},
+    model::Verdict,
     policy::{Outcome, explain::Suggestion},
     replay::Record,
 };
-
-/// `verdict` of a flow record.
-#[derive(Serialize)]
-struct VerdictOut<'a> {
-    outcome: Outcome,
-    direction: Direction,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    policy: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    kind: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    rule: Option<&'a str>,
-    reason: &'static str,
-    peer_outcome: &'static str,
-}
-
-impl<'a> VerdictOut<'a> {
-    fn of(judged: &'a Judged) -> Self {
-        Self {
-            outcome: judged.outcome,
-            direction: judged.direction,
-            policy: judged.policy.as_ref().map(ToString::to_string),
-            kind: judged.policy.as_ref().map(|policy| policy.kind.label()),
-            rule: judged.rule.as_deref(),
-            reason: judged.reason.label(),
-            peer_outcome: match judged.peer_outcome {
-                Some(Outcome::Allowed) => "allowed",
-                Some(Outcome::Denied) => "denied",
-                Some(Outcome::Undecided) => "undecided",
-                None => "not-applicable",
-            },
-        }
-    }
-}
 
 /// Writes records.
 #[derive(Default)]
@@ -68,9 +34,7 @@ impl Records {
             .verdicts
             .entry(number)
             .or_insert_with(|| match judgement {
-                Judgement::Is(judged) => {
-                    serde_json::to_vec(&VerdictOut::of(judged)).unwrap_or_default()
-                }
+                Judgement::Is(judged) => serde_json::to_vec(&judged.verdict()).unwrap_or_default(),
                 Judgement::Not(_) => Vec::new(),
             });
         let before = record
@@ -136,7 +100,7 @@ struct Summary<'a> {
 
 #[derive(Serialize)]
 struct GroupOut<'a> {
-    verdict: VerdictOut<'a>,
+    verdict: Verdict,
     #[serde(skip_serializing_if = "Option::is_none")]
     before: Option<Outcome>,
     /// These three are absent in what was added up for want of room.
@@ -224,7 +188,7 @@ impl<'a> GroupOut<'a> {
         let talk = group.talk.as_ref();
         let time = |time: jiff::Timestamp| format!("{time:.9}");
         Self {
-            verdict: VerdictOut::of(&group.judged),
+            verdict: group.judged.verdict(),
             before: group.before,
             endpoint: talk.map(|talk| PartyOut::of(&talk.endpoint)),
             peer: talk.map(|talk| PartyOut::of(&talk.peer)),
