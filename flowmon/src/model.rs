@@ -1,5 +1,6 @@
 //! The words every room of flowmon uses. No behaviour that needs a clock or the outside world.
 
+mod audited;
 mod coverage;
 mod dns;
 mod finding;
@@ -13,6 +14,7 @@ mod tcp;
 mod verdict;
 mod witness;
 
+pub use audited::{Audited, Someone, Violation};
 pub use coverage::{Bypass, Coverage, Way, bypassed};
 pub use dns::Dns;
 pub use finding::{

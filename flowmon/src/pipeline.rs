@@ -6,6 +6,7 @@ mod attachments;
 mod balance;
 mod coverage;
 mod identities;
+mod judging;
 mod latency;
 mod witness;
 
@@ -31,6 +32,7 @@ use attachments::Attachments;
 use balance::Balance;
 use identities::Identities;
 pub use identities::{Survey, survey};
+pub use judging::Policies;
 use witness::Witnesses;
 
 /// New flows that are taken in before anything else gets its turn: some milliseconds' worth.

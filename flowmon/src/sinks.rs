@@ -13,11 +13,13 @@ pub use table::Table;
 pub use units::{counted, human};
 pub use writer::{Writer, WriterEnd};
 
+use std::sync::Arc;
+
 use flowmon_common::Totals;
 
 use crate::{
     clock::Moment,
-    model::{Bypass, Endpoint, Finding, Identity, Report, Summary, Verdict},
+    model::{Audited, Bypass, Endpoint, Finding, Identity, Report, Summary, Verdict},
 };
 
 /// The state of the whole at the end of an interval.
@@ -37,6 +39,8 @@ pub struct Overview {
     pub findings: Vec<Finding>,
     /// What did not pass the hooks, and so is in no total.
     pub bypassed: Vec<Bypass>,
+    /// What policies say of all flows since the watch began; none where there are no policies.
+    pub audited: Option<Arc<Audited>>,
 }
 
 /// A report of a flow, with all that is known of it.

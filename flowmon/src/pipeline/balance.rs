@@ -44,6 +44,7 @@ impl Balance {
             lost,
             findings,
             bypassed,
+            audited: None,
         }
     }
 

@@ -93,11 +93,13 @@ pub enum Reason {
     UnknownDirection,
     /// Which pod it was seen at is not known: said by who asks.
     UnknownEndpoint,
+    /// Which policies there are is not known yet: said by who asks.
+    UnknownPolicies,
 }
 
 impl Reason {
     /// Every one.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::RuleMatched,
         Self::NoRuleMatched,
         Self::NotIsolated,
@@ -116,6 +118,7 @@ impl Reason {
         Self::AmbiguousAddress,
         Self::UnknownDirection,
         Self::UnknownEndpoint,
+        Self::UnknownPolicies,
     ];
 
     /// Its name in records and metrics.
@@ -139,6 +142,7 @@ impl Reason {
             Self::AmbiguousAddress => "ambiguous-address",
             Self::UnknownDirection => "unknown-direction",
             Self::UnknownEndpoint => "unknown-endpoint",
+            Self::UnknownPolicies => "unknown-policies",
         }
     }
 }

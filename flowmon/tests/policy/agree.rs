@@ -103,7 +103,12 @@ fn for_a_while() {
     // Everything that can be said was said: what was not is not tested here.
     let said: BTreeSet<&str> = seen.verdicts.keys().map(|(reason, _)| *reason).collect();
     for reason in Reason::ALL {
-        let by_caller = [Reason::UnknownDirection, Reason::UnknownEndpoint].contains(&reason);
+        let by_caller = [
+            Reason::UnknownDirection,
+            Reason::UnknownEndpoint,
+            Reason::UnknownPolicies,
+        ]
+        .contains(&reason);
         assert!(
             by_caller || said.contains(reason.label()),
             "{reason:?} not in {said:?}"

@@ -56,6 +56,7 @@ pub(super) const fn why(verdict: &Verdict) -> &'static str {
         }
         Reason::UnknownDirection => "who opened the connection is not known",
         Reason::UnknownEndpoint => "which pod the connection was seen at is not known",
+        Reason::UnknownPolicies => "the policies are not known yet",
     }
 }
 
