@@ -91,8 +91,21 @@ impl Capture {
     /// As it does.
     pub fn stop_with_frames(self, expected: &Totals) -> Frames {
         Frames {
-            tx: self.tx.stop(expected.tx.packets),
-            rx: self.rx.stop(expected.rx.packets),
+            tx: self.tx.stop_at(expected.tx.packets),
+            rx: self.rx.stop_at(expected.rx.packets),
+        }
+    }
+
+    /// As [`Self::stop_with_frames`], where not their number but the last of them is known.
+    ///
+    /// # Panics
+    ///
+    /// When it does not come, or tcpdump missed some.
+    pub fn stop_behind(self, is_last: impl Fn(&Frame) -> bool) -> Frames {
+        let seen = |captured: &[Frame]| captured.last().is_some_and(&is_last);
+        Frames {
+            tx: self.tx.stop_when(seen),
+            rx: self.rx.stop_when(seen),
         }
     }
 }
@@ -158,17 +171,18 @@ impl Tcpdump {
         }
     }
 
-    fn stop(mut self, packets: u64) -> Vec<Frame> {
+    fn stop_at(self, packets: u64) -> Vec<Frame> {
+        self.stop_when(|captured| captured.len() as u64 >= packets)
+    }
+
+    fn stop_when(mut self, is_all: impl Fn(&[Frame]) -> bool) -> Vec<Frame> {
         let mut captured = Vec::new();
         let deadline = Instant::now() + PATIENCE;
-        while (captured.len() as u64) < packets {
+        while !is_all(&captured) {
             let left = deadline.saturating_duration_since(Instant::now());
             match self.frames.recv_timeout(left) {
                 Ok(frame) => captured.push(frame),
-                Err(error) => {
-                    let written = captured.len();
-                    panic!("tcpdump has {written} packets of {packets}: {error}")
-                }
+                Err(error) => panic!("tcpdump has {} packets: {error}", captured.len()),
             }
         }
         let pid = Pid::from_raw(i32::try_from(self.child.id()).unwrap_or(i32::MAX));

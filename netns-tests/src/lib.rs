@@ -8,21 +8,25 @@
 mod capture;
 mod command;
 mod forwarder;
+mod load;
 mod mounts;
 mod raw;
 mod root;
 mod runtime;
 mod said;
 mod segment;
+mod tcp_counters;
 mod watch;
 
 pub use capture::{Capture, Frame, Frames, interface_counters};
 pub use command::{Finished, command, finish, flowmon, tool};
 pub use forwarder::{Forwarder, Heading};
+pub use load::Load;
 pub use mounts::PrivateMounts;
 pub use raw::send_frames;
 pub use root::{require_programs, require_root};
 pub use runtime::{Node, Runtime};
 pub use said::{Said, counted};
 pub use segment::Segment;
+pub use tcp_counters::TcpCounters;
 pub use watch::{Ended, Watch, flowmon_binary};

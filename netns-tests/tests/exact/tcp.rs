@@ -1,14 +1,12 @@
 //! TCP: super-packets by the hundred megabytes, and thousands of connections.
 
 use std::collections::BTreeMap;
-use std::error::Error;
-use std::fs;
 use std::net::{IpAddr, SocketAddr};
 
 use flowmon::lab::Namespace;
 use flowmon::lab::traffic::{tcp_connections, tcp_refused, tcp_transfer};
 use flowmon_common::{Totals, Traffic};
-use netns_tests::{counted, interface_counters, require_root};
+use netns_tests::{TcpCounters, counted, interface_counters, require_root};
 use serde_json::{Value, json};
 
 use crate::{Pair, TestResult, flow_at, ip_headers, packets, seen_at, since};
@@ -40,15 +38,15 @@ fn so_they_are_over_ipv6() -> TestResult {
 
 fn transfer_is_exact(pair: &Pair, server: SocketAddr, bytes: u64) -> TestResult {
     let (a, b) = (&pair.a.namespace, &pair.b.namespace);
-    let tcp_before = (TcpCounters::of(a)?, TcpCounters::of(b)?);
+    let tcp_before = (TcpCounters::of(a), TcpCounters::of(b));
     let buffers_before = interface_counters(pair.lab.node(), &pair.a);
     let watch = pair.watch();
     let exchange = tcp_transfer(a, b, server, bytes, 0)?;
     let said = pair.end(watch);
     let buffers = since(buffers_before, interface_counters(pair.lab.node(), &pair.a));
     let (sent, answered) = (
-        TcpCounters::of(a)?.since(&tcp_before.0),
-        TcpCounters::of(b)?.since(&tcp_before.1),
+        TcpCounters::of(a).since(&tcp_before.0),
+        TcpCounters::of(b).since(&tcp_before.1),
     );
 
     let flow = flow_at(&said, &pair.a, "tcp", exchange.client, exchange.server);
@@ -98,7 +96,7 @@ fn each_of_thousands_of_connections_is_a_flow_of_its_own() -> TestResult {
     let (a, b) = (&pair.a.namespace, &pair.b.namespace);
     no_tail_loss_probes(a)?;
     no_tail_loss_probes(b)?;
-    let before = (TcpCounters::of(a)?, TcpCounters::of(b)?);
+    let before = (TcpCounters::of(a), TcpCounters::of(b));
     let watch = pair.watch();
     let mut exchanges = Vec::new();
     for address in &pair.b.addresses {
@@ -107,8 +105,8 @@ fn each_of_thousands_of_connections_is_a_flow_of_its_own() -> TestResult {
     }
     let said = pair.end(watch);
     let (sent, answered) = (
-        TcpCounters::of(a)?.since(&before.0),
-        TcpCounters::of(b)?.since(&before.1),
+        TcpCounters::of(a).since(&before.0),
+        TcpCounters::of(b).since(&before.1),
     );
     let again = (sent.retransmitted, answered.retransmitted);
     assert_eq!(again, (0, 0), "else what was sent twice is not known");
@@ -178,39 +176,4 @@ fn on_the_wire(address: IpAddr, payload: u64, seen: Traffic) -> u64 {
 /// section 7).
 fn no_tail_loss_probes(namespace: &Namespace) -> TestResult {
     Ok(namespace.set_sysctl("net/ipv4/tcp_early_retrans", "0")?)
-}
-
-/// What the TCP of a namespace counts, over both address families.
-struct TcpCounters {
-    /// All segments sent.
-    segments: u64,
-    /// Those of them that were sent again.
-    retransmitted: u64,
-}
-
-impl TcpCounters {
-    fn of(namespace: &Namespace) -> Result<Self, Box<dyn Error>> {
-        let text = namespace.run(|| fs::read_to_string("/proc/thread-self/net/snmp"))??;
-        let mut lines = text.lines().filter(|line| line.starts_with("Tcp:"));
-        let (names, values) = (lines.next().ok_or("names")?, lines.next().ok_or("values")?);
-        let number = |name| {
-            let mut both = names.split(' ').zip(values.split(' '));
-            both.find_map(|(found, value)| (found == name).then_some(value))
-                .ok_or(name)
-        };
-        // RFC 4022: tcpOutSegs excludes segments that contain only what was sent before.
-        let (fresh, retransmitted): (u64, u64) =
-            (number("OutSegs")?.parse()?, number("RetransSegs")?.parse()?);
-        Ok(Self {
-            segments: fresh + retransmitted,
-            retransmitted,
-        })
-    }
-
-    fn since(&self, before: &Self) -> Self {
-        Self {
-            segments: self.segments - before.segments,
-            retransmitted: self.retransmitted - before.retransmitted,
-        }
-    }
 }
