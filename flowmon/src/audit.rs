@@ -4,13 +4,15 @@
 //! flow once, its bytes by its latest report, in bounded memory.
 
 mod account;
+mod auditor;
 mod basis;
 mod findings;
 mod judge;
 mod recent;
 mod who;
 
-pub use account::{Audit, Seen, Talk, When};
+pub use account::{Account, Talk, When};
+pub use auditor::{Audit, Seen};
 pub use basis::{Amendment, Basis};
 pub use findings::{Change, Counts, Findings, Group};
 pub use judge::{End, Flow, Judged, Judgement, NotJudged, judge};

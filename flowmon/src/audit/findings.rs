@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use flowmon_common::Totals;
 
-use super::{Audit, Flow, Judged, Judgement, NotJudged, Talk, When};
+use super::{Account, Flow, Judged, Judgement, NotJudged, Talk, When};
 use crate::{
     model::Direction,
-    policy::{Connection, Outcome, Reason, Verdicts, model::PolicyId},
+    policy::{Outcome, Reason, model::PolicyId},
 };
 
 /// Everything an audit found. Each flow is in it once.
@@ -127,18 +127,18 @@ impl Counts {
 
 impl Findings {
     /// What an account comes to.
-    pub fn new<V: Fn(&Connection) -> Verdicts>(audit: &Audit<V>) -> Self {
+    pub fn new(account: &Account) -> Self {
         let mut findings = Self {
             counts: Counts::default(),
             not_judged: BTreeMap::new(),
             denied_by_peer: 0,
             denied: Vec::new(),
             undecided: Vec::new(),
-            changes: audit.is_diff().then(BTreeMap::new),
+            changes: account.is_diff().then(BTreeMap::new),
             policies: BTreeMap::new(),
-            forgotten: audit.forgotten(),
+            forgotten: account.forgotten(),
         };
-        for (key, judgement, amount) in audit.buckets() {
+        for (key, judgement, amount) in account.buckets() {
             let judged = match judgement {
                 Judgement::Is(judged) => judged,
                 Judgement::Not(why) => {

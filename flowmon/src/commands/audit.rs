@@ -103,7 +103,7 @@ fn replay(
         }
     }
     let report = Report {
-        findings: Findings::new(&feed.audit),
+        findings: Findings::new(feed.audit.account()),
         told: feed.told,
         policies,
         ruleset: &ruleset,
