@@ -8,12 +8,17 @@ mod auditor;
 mod basis;
 mod findings;
 mod judge;
+mod live;
+mod pods;
 mod recent;
 mod who;
 
+use crate::model::Audited;
 pub use account::{Account, Talk, When};
 pub use auditor::{Audit, Seen};
 pub use basis::{Amendment, Basis};
 pub use findings::{Change, Counts, Findings, Group};
 pub use judge::{End, Flow, Judged, Judgement, NotJudged, judge};
+pub use live::{Live, Observed, Word};
+pub use pods::Behind;
 pub use who::{Party, Who};

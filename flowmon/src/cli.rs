@@ -126,6 +126,13 @@ pub struct JudgingArgs {
         value_delimiter = ','
     )]
     inventory: Vec<PathBuf>,
+    #[command(flatten)]
+    corners: CornerArgs,
+}
+
+/// What Kubernetes leaves open.
+#[derive(Debug, Args)]
+struct CornerArgs {
     /// Does `ipBlock` match pods by their addresses? The API says so; to Cilium it never does.
     #[arg(
         long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set,
@@ -153,13 +160,19 @@ impl JudgingArgs {
         Judging {
             policies: self.policies.clone(),
             inventory: self.inventory.clone(),
-            corners: policy::Settings {
-                ip_block_matches_pods: self.ip_block_pods,
-                to_own_node: match self.own_node {
-                    OwnNodeArg::Allowed => ToOwnNode::Allowed,
-                    OwnNodeArg::Judged => ToOwnNode::Judged,
-                    OwnNodeArg::Undecided => ToOwnNode::Undecided,
-                },
+            corners: self.corners.settings(),
+        }
+    }
+}
+
+impl CornerArgs {
+    const fn settings(&self) -> policy::Settings {
+        policy::Settings {
+            ip_block_matches_pods: self.ip_block_pods,
+            to_own_node: match self.own_node {
+                OwnNodeArg::Allowed => ToOwnNode::Allowed,
+                OwnNodeArg::Judged => ToOwnNode::Judged,
+                OwnNodeArg::Undecided => ToOwnNode::Undecided,
             },
         }
     }
@@ -310,6 +323,14 @@ pub struct DemoArgs {
 
 #[derive(Debug, Args)]
 struct ViewArgs {
+    /// Judge every flow by the policies in these files and folders, YAML or JSON, which are read again
+    /// when they change. With violations, the exit code is 1.
+    #[arg(
+        long, num_args = 1.., value_name = "PATH", env = "FLOWMON_POLICIES", value_delimiter = ','
+    )]
+    policies: Vec<PathBuf>,
+    #[command(flatten)]
+    corners: CornerArgs,
     /// Stop by itself after this long: 30s, 5m, 1h30m.
     #[arg(long, value_name = "DURATION", value_parser = duration, env = "FLOWMON_DURATION")]
     duration: Option<Duration>,
@@ -464,14 +485,21 @@ impl ViewArgs {
             OutputArg::Auto if std::io::stdout().is_terminal() => Output::Table,
             OutputArg::Auto | OutputArg::Json => Output::Json,
         };
+        let places = self.places.settings();
+        let judging = (!self.policies.is_empty()).then(|| Judging {
+            policies: self.policies,
+            inventory: places.inventory.clone(),
+            corners: self.corners.settings(),
+        });
         Watch {
             interfaces,
+            judging,
             duration: self.duration,
             interval: self.interval,
             output,
             max_flows: MAX_FLOWS,
             hook: None,
-            places: self.places.settings(),
+            places,
             xdp: match self.xdp {
                 XdpArg::Skb => Some(XdpMode::Skb),
                 XdpArg::Native => Some(XdpMode::Native),

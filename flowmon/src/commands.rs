@@ -9,6 +9,7 @@ mod documents;
 mod explain;
 mod files;
 mod interfaces;
+mod reload;
 mod watch;
 
 use std::{fmt, process::ExitCode};

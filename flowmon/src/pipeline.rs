@@ -8,6 +8,7 @@ mod coverage;
 mod identities;
 mod judging;
 mod latency;
+mod teller;
 mod witness;
 
 use std::{future::Future, io};
@@ -19,20 +20,22 @@ use tokio::{
 };
 
 use crate::{
-    clock::{Clock, Moment},
+    clock::Clock,
     flow::FlowTable,
-    identity::{Changes, Known},
+    identity::Known,
     kernel::{self, Datapath, Diagnostics, Events},
-    model::{Finding, FlowEvent, Report, Summary},
+    model::{Finding, Report, Summary},
     netlink::{self, LinkWatch},
     settings::Watch,
-    sinks::{Sink as _, Sinks, Told, WriterEnd},
+    sinks::{Sink as _, Sinks, WriterEnd},
 };
 use attachments::Attachments;
 use balance::Balance;
 use identities::Identities;
 pub use identities::{Survey, survey};
+use judging::Judging;
 pub use judging::Policies;
+use teller::Teller;
 use witness::Witnesses;
 
 /// New flows that are taken in before anything else gets its turn: some milliseconds' worth.
@@ -78,11 +81,12 @@ pub enum Error {
 pub async fn watch(
     settings: &Watch,
     declared: Vec<Known>,
+    policies: Option<Policies>,
     sinks: Sinks,
     output_ended: oneshot::Receiver<()>,
     stop: impl Future<Output = ()>,
 ) -> Result<Summary, Error> {
-    let mut pipeline = Pipeline::start(settings, declared, sinks).await?;
+    let mut pipeline = Pipeline::start(settings, declared, policies, sinks).await?;
     let result = pipeline.run(settings, output_ended, stop).await;
     let summary = pipeline.finish().await;
     result.and(summary)
@@ -90,8 +94,7 @@ pub async fn watch(
 
 struct Pipeline {
     links: LinkWatch,
-    attachments: Attachments,
-    identities: Identities,
+    teller: Teller,
     datapath: Datapath,
     witnesses: Option<Witnesses>,
     events: Events,
@@ -100,7 +103,6 @@ struct Pipeline {
     balance: Balance,
     latency: latency::Gathered,
     coverage: coverage::Watch,
-    sinks: Sinks,
     clock: Clock,
     max_flows: usize,
     /// Flows announced since the last drain.
@@ -112,7 +114,12 @@ struct Pipeline {
 }
 
 impl Pipeline {
-    async fn start(settings: &Watch, declared: Vec<Known>, sinks: Sinks) -> Result<Self, Error> {
+    async fn start(
+        settings: &Watch,
+        declared: Vec<Known>,
+        policies: Option<Policies>,
+        sinks: Sinks,
+    ) -> Result<Self, Error> {
         let (interfaces, links) = LinkWatch::open().await?;
         let attachments = Attachments::new(settings, interfaces)?;
         attachments.clean_up();
@@ -127,8 +134,12 @@ impl Pipeline {
         datapath.set_witness(settings.xdp);
         let mut pipeline = Self {
             links,
-            attachments,
-            identities,
+            teller: Teller {
+                attachments,
+                identities,
+                judging: policies.map(Judging::new),
+                sinks,
+            },
             events: datapath.events()?,
             diagnostics: datapath.diagnostics()?,
             datapath,
@@ -137,7 +148,6 @@ impl Pipeline {
             balance: Balance::default(),
             latency: latency::Gathered::default(),
             coverage: coverage::Watch::open()?,
-            sinks,
             clock,
             max_flows: settings.max_flows as usize,
             opened: 0,
@@ -145,10 +155,14 @@ impl Pipeline {
             drained: None,
         };
         pipeline.reconcile().await?;
-        pipeline.attachments.announce();
+        pipeline.teller.attachments.announce();
         let now = pipeline.clock.now();
-        let known = pipeline.identities.settle(identities::SETTLING, &now).await;
-        pipeline.identify(&known);
+        let known = pipeline
+            .teller
+            .identities
+            .settle(identities::SETTLING, &now)
+            .await;
+        pipeline.teller.identify(&known, &pipeline.table, &now);
         Ok(pipeline)
     }
 
@@ -180,36 +194,37 @@ impl Pipeline {
                 () = &mut over => return Ok(()),
                 _ = &mut output_ended => return Ok(()),
                 event = self.links.next() => {
-                    self.attachments.learn(event?);
+                    self.teller.attachments.learn(event?);
                     self.reconcile().await?;
                     let now = self.clock.now();
-                    let changes = self.identities.follow(self.attachments.interfaces(), &now);
-                    self.identify(&changes);
+                    let interfaces = self.teller.attachments.interfaces();
+                    let changes = self.teller.identities.follow(interfaces, &now);
+                    self.teller.identify(&changes, &self.table, &now);
                 }
-                news = self.identities.next() => {
-                    let changes = self.identities.learn(news, &self.clock.now());
-                    self.identify(&changes);
+                event = self.teller.next() => {
+                    let now = self.clock.now();
+                    self.teller.take(event, &self.table, &now);
                 }
                 forwarded = self.diagnostics.forward() => forwarded?,
                 _ = ticks.tick() => {
                     self.interval()?;
                 }
                 _ = comparisons.tick() => {
-                    self.coverage.read(&self.attachments).await;
-                    self.coverage.compare(&self.datapath, &self.attachments)?;
+                    self.coverage.read(&self.teller.attachments).await;
+                    self.coverage.compare(&self.datapath, &self.teller.attachments)?;
                 }
                 ready = self.events.ready() => {
                     ready?;
                     self.follow_events()?;
                 }
             }
-            self.sinks.flush();
+            self.teller.sinks.flush();
         }
     }
 
     /// Attaches to what is to be watched and is not, detaches from what is no longer.
     async fn reconcile(&mut self) -> Result<(), Error> {
-        let parting = self.attachments.parting();
+        let parting = self.teller.attachments.parting();
         if !parting.is_empty() {
             self.detach(&parting)?;
             self.drain()?;
@@ -217,12 +232,14 @@ impl Pipeline {
                 self.part(ifindex)?;
             }
         }
-        self.attachments.attach_missing(
+        self.teller.attachments.attach_missing(
             &mut self.datapath,
             &mut self.witnesses,
             &mut self.clock,
         )?;
-        self.coverage.begin(&self.datapath, &self.attachments).await
+        self.coverage
+            .begin(&self.datapath, &self.teller.attachments)
+            .await
     }
 
     fn detach(&mut self, parting: &[u32]) -> Result<(), Error> {
@@ -235,29 +252,6 @@ impl Pipeline {
         Ok(())
     }
 
-    /// Puts names where they became known, and tells the flows again that were told without.
-    fn identify(&mut self, changes: &Changes) {
-        self.attachments.identify(&self.identities);
-        let Self {
-            table,
-            attachments,
-            identities,
-            sinks,
-            ..
-        } = self;
-        let now = self.clock.now();
-        for key in identities.to_tell_again(changes) {
-            if let Some(flow) = table.get(&key) {
-                let report = Report {
-                    event: FlowEvent::Update,
-                    flow,
-                    growth: Totals::default(),
-                };
-                tell(sinks, attachments, identities, &report, &now);
-            }
-        }
-    }
-
     /// Takes a portion of what the ring has, and drains early where new flows come fast: the map must
     /// not turn over before its entries were read once more.
     fn follow_events(&mut self) -> Result<(), Error> {
@@ -266,17 +260,11 @@ impl Pipeline {
         if self.opened + self.events_lost()? >= self.max_flows / 3 {
             return self.drain();
         }
-        let Self {
-            table,
-            attachments,
-            identities,
-            sinks,
-            ..
-        } = self;
+        let Self { table, teller, .. } = self;
         let now = self.clock.now();
         if taken < FLOOD {
             table.report_announced(&mut |report| {
-                tell(sinks, attachments, identities, &report, &now);
+                teller.tell(&report, &now);
             });
         } else {
             table.leave_announced();
@@ -294,15 +282,13 @@ impl Pipeline {
         let Self {
             events,
             table,
-            attachments,
-            identities,
-            sinks,
+            teller,
             ..
         } = self;
         let now = self.clock.now();
         events.take(most, |event| {
             table.announce(&event, &mut |report| {
-                tell(sinks, attachments, identities, &report, &now);
+                teller.tell(&report, &now);
             });
         })
     }
@@ -316,13 +302,11 @@ impl Pipeline {
         let Self {
             datapath,
             table,
-            attachments,
-            identities,
-            sinks,
+            teller,
             ..
         } = self;
         let now = self.clock.now();
-        let mut report = |report: Report<'_>| tell(sinks, attachments, identities, &report, &now);
+        let mut report = |report: Report<'_>| teller.tell(&report, &now);
         table.begin_drain(began.monotonic_ns);
         datapath.drain(|flow| table.update(flow, &mut report))?;
         table.end_drain(&mut report);
@@ -334,16 +318,14 @@ impl Pipeline {
         let Self {
             datapath,
             table,
-            attachments,
-            identities,
-            sinks,
+            teller,
             ..
         } = self;
         let now = self.clock.now();
         for flow in table.over(now.monotonic_ns) {
             if datapath.remove(&flow)? {
                 table.end(&flow.key, &mut |report| {
-                    tell(sinks, attachments, identities, &report, &now);
+                    teller.tell(&report, &now);
                 });
             }
         }
@@ -355,9 +337,7 @@ impl Pipeline {
         let Self {
             datapath,
             table,
-            attachments,
-            identities,
-            sinks,
+            teller,
             balance,
             witnesses,
             latency,
@@ -366,19 +346,19 @@ impl Pipeline {
         } = self;
         let now = self.clock.now();
         if let Some(witnesses) = witnesses {
-            witnesses.close(ifindex, datapath, attachments.name(ifindex))?;
+            witnesses.close(ifindex, datapath, teller.attachments.name(ifindex))?;
         }
         let totals = datapath.totals(ifindex)?;
         let (flows, attributed) = table.end_interface(ifindex, &mut |report| {
-            tell(sinks, attachments, identities, &report, &now);
+            teller.tell(&report, &now);
         });
         balance.add(totals, attributed);
         coverage.part(ifindex);
-        if let Some(endpoint) = attachments.endpoint(ifindex) {
+        if let Some(endpoint) = teller.attachments.endpoint(ifindex) {
             latency.add(endpoint, &datapath.latencies(ifindex)?);
         }
         datapath.release(ifindex, &flows)?;
-        attachments.forget(ifindex);
+        teller.attachments.forget(ifindex);
         Ok(())
     }
 
@@ -386,7 +366,7 @@ impl Pipeline {
     /// are what they were, no flow has grown.
     fn interval(&mut self) -> Result<(), Error> {
         let mut balance = self.balance;
-        for ifindex in self.attachments.attached() {
+        for ifindex in self.teller.attachments.attached() {
             balance.add(self.datapath.totals(ifindex)?, Totals::default());
         }
         if self.drained != Some(balance.totals()) {
@@ -394,24 +374,25 @@ impl Pipeline {
             self.drained = Some(balance.totals());
         }
         self.expire()?;
-        for ifindex in self.attachments.attached() {
+        for ifindex in self.teller.attachments.attached() {
             balance.add(Totals::default(), self.table.attributed(ifindex));
         }
         let lost = balance::losses(
             &self.datapath.counters()?,
-            self.sinks.lost(),
-            self.attachments.failed() + self.links.unreadable(),
-            self.identities.not_waiting(),
+            self.teller.sinks.lost(),
+            self.teller.attachments.failed() + self.links.unreadable(),
+            self.teller.identities.not_waiting(),
         );
         let findings = self.findings()?;
         let overview = balance.overview(
-            self.attachments.attached().count(),
+            self.teller.attachments.attached().count(),
             self.table.len(),
             lost.values().sum(),
             findings,
             self.coverage.so_far().bypassed,
+            self.teller.audited(),
         );
-        self.sinks.interval(&overview, &self.clock.now());
+        self.teller.sinks.interval(&overview, &self.clock.now());
         Ok(())
     }
 
@@ -420,67 +401,54 @@ impl Pipeline {
         let Some(witnesses) = &mut self.witnesses else {
             return Ok(Vec::new());
         };
-        let name = |ifindex| self.attachments.name(ifindex);
+        let name = |ifindex| self.teller.attachments.name(ifindex);
         Ok(witnesses.interval(&mut self.datapath, name)?)
     }
 
     /// Detaches, reads the counters for the last time, and says what became of everything.
     async fn finish(mut self) -> Result<Summary, Error> {
-        self.coverage.read(&self.attachments).await;
+        self.coverage.read(&self.teller.attachments).await;
         for _ in 0..UNDER_WAY.0 {
-            if !self.coverage.compare(&self.datapath, &self.attachments)? {
+            if !self
+                .coverage
+                .compare(&self.datapath, &self.teller.attachments)?
+            {
                 break;
             }
             sleep(UNDER_WAY.1).await;
         }
         let coverage = self.coverage.all();
-        let all: Vec<u32> = self.attachments.attached().collect();
+        let all: Vec<u32> = self.teller.attachments.attached().collect();
         self.findings()?;
         self.detach(&all)?;
-        self.sinks.be_patient();
+        self.teller.sinks.be_patient();
+        let now = self.clock.now();
+        self.teller.catch_up(&self.table, &now);
         self.drain()?;
         for ifindex in all {
             self.part(ifindex)?;
         }
-        self.sinks.flush();
+        self.teller.sinks.flush();
         let counters = self.datapath.counters()?;
         let summary = self.balance.summary(
-            self.attachments.ever_attached(),
+            self.teller.attachments.ever_attached(),
             self.table.reported(),
             &counters,
             balance::losses(
                 &counters,
-                self.sinks.lost(),
-                self.attachments.failed() + self.links.unreadable(),
-                self.identities.not_waiting(),
+                self.teller.sinks.lost(),
+                self.teller.attachments.failed() + self.links.unreadable(),
+                self.teller.identities.not_waiting(),
             ),
         );
         let summary = summary
             .with_witness(self.witnesses.map(Witnesses::summary))
             .with_coverage(coverage)
-            .with_latency(self.latency.said());
-        match Box::new(self.sinks).finish(&summary) {
+            .with_latency(self.latency.said())
+            .with_audited(self.teller.audited());
+        match Box::new(self.teller.sinks).finish(&summary) {
             WriterEnd::Written | WriterEnd::ReaderGone => Ok(summary),
             WriterEnd::Failed(error) => Err(Error::Output(error)),
         }
-    }
-}
-
-fn tell(
-    sinks: &mut Sinks,
-    attachments: &Attachments,
-    identities: &mut Identities,
-    report: &Report<'_>,
-    now: &Moment,
-) {
-    if let Some(endpoint) = attachments.endpoint(report.flow.key.ifindex) {
-        identities.note(report, endpoint, now);
-        sinks.flow(&Told {
-            report,
-            endpoint,
-            remote: identities.remote(report.flow),
-            verdict: None,
-            now,
-        });
     }
 }

@@ -29,6 +29,8 @@ pub struct Watch {
     pub owned: BTreeMap<String, Vec<IpAddr>>,
     /// Where those are found who know who is who.
     pub places: Places,
+    /// What flows are judged by, if they are.
+    pub judging: Option<Judging>,
 }
 
 /// Where those are found who know who is who.

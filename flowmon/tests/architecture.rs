@@ -52,8 +52,9 @@ const WORDS: [Words; 5] = [
 ];
 
 /// What each room may know of the others; those that compose know all.
-const ROOMS: [(&str, &[&str]); 17] = [
+const ROOMS: [(&str, &[&str]); 18] = [
     ("model", &[]),
+    ("file_watch", &[]),
     ("clock", &[]),
     ("kernel", &["model"]),
     ("netlink", &["model"]),
@@ -61,7 +62,7 @@ const ROOMS: [(&str, &[&str]); 17] = [
     ("flow", &["model"]),
     // The other end of a veth is a question to the kernel, which netlink asks; and an inventory is
     // read as policies are.
-    ("identity", &["model", "netlink", "policy"]),
+    ("identity", &["file_watch", "model", "netlink", "policy"]),
     ("policy", &["model"]),
     ("replay", &["model"]),
     ("audit", &["model", "policy"]),

@@ -99,6 +99,7 @@ impl Cluster {
             node: Some(format!("node-{node}").into()),
             host_addresses: vec![node_address(node)],
             host_network: false,
+            ports_unknown: false,
             ports: vec![NamedPort {
                 name: "http".into(),
                 protocol: PortProtocol::Tcp,

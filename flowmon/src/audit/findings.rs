@@ -6,7 +6,7 @@ use flowmon_common::Totals;
 
 use super::{Account, Flow, Judged, Judgement, NotJudged, Talk, When};
 use crate::{
-    model::Direction,
+    model::{Audited, Direction, Violation},
     policy::{Outcome, Reason, model::PolicyId},
 };
 
@@ -104,6 +104,21 @@ impl Group {
         self.totals.tx.packets.wrapping_add(self.totals.rx.packets)
     }
 
+    /// As summaries and metrics tell it.
+    fn violation(&self) -> Violation {
+        let talk = self.talk.as_ref();
+        Violation {
+            verdict: self.judged.verdict(),
+            endpoint: talk.map(|talk| talk.endpoint.clone().into()),
+            peer: talk.map(|talk| talk.peer.clone().into()),
+            protocol: talk.map(|talk| talk.protocol),
+            port: talk.and_then(|talk| talk.port),
+            flows: self.flows,
+            packets: self.packets(),
+            bytes: self.bytes(),
+        }
+    }
+
     /// Bytes of both directions.
     pub const fn bytes(&self) -> u64 {
         self.totals.tx.bytes.wrapping_add(self.totals.rx.bytes)
@@ -192,6 +207,25 @@ impl Findings {
     /// All flows, also those that are not judged.
     pub fn flows(&self) -> u64 {
         self.counts.flows() + self.not_judged.values().sum::<u64>()
+    }
+
+    /// As summaries and metrics tell it.
+    pub fn audited(&self) -> Audited {
+        let reasons = self.undecided_by_reason().into_iter();
+        let not_judged = self.not_judged.iter();
+        Audited {
+            violations: self.counts.denied,
+            undecided: self.counts.undecided,
+            allowed: self.counts.allowed,
+            not_judged: not_judged
+                .map(|(why, flows)| (why.label(), *flows))
+                .collect(),
+            undecided_reasons: reasons
+                .map(|(reason, flows, _)| (reason.label(), flows))
+                .collect(),
+            violation_groups: self.denied.iter().map(Group::violation).collect(),
+            ..Audited::default()
+        }
     }
 
     /// Undecided flows by reason, the most first.

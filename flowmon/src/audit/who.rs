@@ -3,7 +3,10 @@
 use std::{collections::HashMap, fmt, net::IpAddr, sync::Arc};
 
 use super::End;
-use crate::policy::{Inventory, inventory::PodId};
+use crate::{
+    model::{EndpointKind, Someone},
+    policy::{Inventory, inventory::PodId},
+};
 
 /// One end of a flow, by the best name it has.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -28,6 +31,36 @@ impl fmt::Display for Party {
             Self::Node(name) => write!(out, "node {name}"),
             Self::Named(name) => out.write_str(name),
             Self::Address(address) => address.fmt(out),
+        }
+    }
+}
+
+impl From<Party> for Someone {
+    fn from(party: Party) -> Self {
+        let nobody = Self {
+            kind: EndpointKind::Unknown,
+            namespace: None,
+            name: None,
+            ip: None,
+        };
+        let named = |kind, name| Self {
+            kind,
+            name: Some(name),
+            ..nobody.clone()
+        };
+        let in_namespace = |kind, id: PodId| Self {
+            namespace: Some(id.namespace),
+            ..named(kind, id.name)
+        };
+        match party {
+            Party::Pod(id) => in_namespace(EndpointKind::Pod, id),
+            Party::Service(id) => in_namespace(EndpointKind::Service, id),
+            Party::Node(name) => named(EndpointKind::Node, name),
+            Party::Named(name) => named(EndpointKind::Container, name),
+            Party::Address(address) => Self {
+                ip: Some(address),
+                ..nobody
+            },
         }
     }
 }

@@ -28,9 +28,9 @@ pub(super) fn run(args: DemoArgs) -> Result<Exit, Failure> {
     network.lab().node().enter()?;
     let watched = runtime()?.block_on(watch::watch(&args.settings(&bridge)));
     traffic.stop();
-    watched?;
+    let exit = watched?;
     tracing::info!("to watch a real bridge: flowmon watch --iface cni0 (or docker0, or all)");
-    Ok(Exit::Done)
+    Ok(exit)
 }
 
 impl From<lab::Error> for Failure {

@@ -57,6 +57,6 @@ fn tell(problems: &[Problem], of_what: &str) -> Result<(), Failure> {
     }
     Err(Failure::new(
         Exit::Usage,
-        format_args!("{errors} errors in the {of_what}: nothing was judged"),
+        format_args!("{errors} errors in the {of_what}"),
     ))
 }

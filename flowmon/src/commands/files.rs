@@ -1,6 +1,7 @@
 //! Files and folders of documents: every YAML and JSON file, in the order of their names.
 
 use std::{
+    collections::BTreeSet,
     fs::{self, File},
     io::{self, Read as _},
     path::{Path, PathBuf},
@@ -17,6 +18,8 @@ use crate::{
 const LONGEST: u64 = 1 << 30;
 /// Folders in folders: more is a loop.
 const DEEPEST: usize = 32;
+/// Folders that are watched: the kernel's limit for a user is 8192 on small machines.
+const MOST_FOLDERS: usize = 1024;
 const EXTENSIONS: [&str; 3] = ["yaml", "yml", "json"];
 
 /// Gives `each` every file's name and text, and returns a problem for each file that has none. A file
@@ -51,6 +54,34 @@ pub(super) fn read(
         }
     }
     Ok(unreadable)
+}
+
+/// The folders in which a change may be one of these files: those that are named and those below, and
+/// those that files are in, by their names and by what links lead to.
+pub(super) fn folders<'a>(paths: impl Iterator<Item = &'a PathBuf>) -> BTreeSet<PathBuf> {
+    let mut folders = BTreeSet::new();
+    for path in paths {
+        for path in [Some(path.clone()), fs::canonicalize(path).ok()] {
+            let Some(path) = path else { continue };
+            if let Some(parent) = path.parent() {
+                let here = parent.as_os_str().is_empty();
+                folders.insert(if here { ".".into() } else { parent.to_owned() });
+            }
+            below(&path, 0, &mut folders);
+        }
+    }
+    folders.retain(|folder| folder.is_dir());
+    folders
+}
+
+fn below(path: &Path, depth: usize, folders: &mut BTreeSet<PathBuf>) {
+    if depth == DEEPEST || folders.len() == MOST_FOLDERS || !path.is_dir() {
+        return;
+    }
+    folders.insert(path.to_owned());
+    for entry in fs::read_dir(path).into_iter().flatten().flatten() {
+        below(&entry.path(), depth + 1, folders);
+    }
 }
 
 fn failure(path: &Path, error: &io::Error) -> Failure {

@@ -4,7 +4,7 @@ use std::{io, os::fd::AsFd as _};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::{Exit, Failure, documents, runtime};
+use super::{Exit, Failure, documents, reload, runtime};
 use crate::{
     clock::Clock,
     identity, pipeline,
@@ -13,13 +13,21 @@ use crate::{
 };
 
 pub(super) fn run(settings: &Watch) -> Result<Exit, Failure> {
-    runtime()?.block_on(watch(settings))?;
-    Ok(Exit::Done)
+    runtime()?.block_on(watch(settings))
 }
 
 /// Watches in the network namespace of this thread.
-pub(super) async fn watch(settings: &Watch) -> Result<(), Failure> {
-    let declared = identity::declared(&documents::inventory(&settings.places.inventory)?);
+pub(super) async fn watch(settings: &Watch) -> Result<Exit, Failure> {
+    let judging = settings.judging.as_ref();
+    let policies = judging.map(|judging| reload::follow(judging, false));
+    let policies = policies.transpose()?;
+    let basis = policies
+        .as_ref()
+        .and_then(|policies| policies.basis.as_ref());
+    let declared = match basis {
+        Some(basis) => identity::declared(&basis.inventory),
+        None => identity::declared(&documents::inventory(&settings.places.inventory)?),
+    };
     let stop = Stop::new().map_err(pipeline::Error::Wait)?;
     let stdout = io::stdout()
         .as_fd()
@@ -30,8 +38,21 @@ pub(super) async fn watch(settings: &Watch) -> Result<(), Failure> {
         Output::Json => Sinks::default().and(Text::new(Json::new(node_name()), writer)),
         Output::Table => Sinks::default().and(Text::new(Table::new(&Clock::new().now()), writer)),
     };
-    pipeline::watch(settings, declared, sinks, output_ended, stop.asked()).await?;
-    Ok(())
+    let watched = Box::pin(pipeline::watch(
+        settings,
+        declared,
+        policies,
+        sinks,
+        output_ended,
+        stop.asked(),
+    ));
+    let audited = watched.await?.audited;
+    let is_violated = audited.is_some_and(|audited| audited.violations > 0);
+    Ok(if is_violated {
+        Exit::Violations
+    } else {
+        Exit::Done
+    })
 }
 
 fn node_name() -> Option<String> {

@@ -61,6 +61,12 @@ impl FlowTable {
         self.flows.get(key).map(|tracked| &tracked.flow)
     }
 
+    /// The flows that were reported and have not ended, as they were last seen.
+    pub fn told(&self) -> impl Iterator<Item = &Flow> {
+        let told = self.flows.values().filter(|tracked| tracked.is_reported);
+        told.map(|tracked| &tracked.flow)
+    }
+
     /// What the reported flows of an interface add up to.
     pub fn attributed(&self, ifindex: u32) -> Totals {
         self.attributed.get(&ifindex).copied().unwrap_or_default()

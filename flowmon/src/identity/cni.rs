@@ -6,7 +6,7 @@ use std::{
     fs::{self, File},
     io::{self, Read as _},
     net::IpAddr,
-    os::{fd::AsFd as _, unix::fs::MetadataExt as _},
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -14,12 +14,14 @@ use std::{
 
 use ipnetwork::IpNetwork;
 use jiff::Timestamp;
-use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use serde::Deserialize;
-use tokio::{net::unix::pipe, sync::watch, time::sleep};
+use tokio::{sync::watch, time::sleep};
 
 use super::{Known, Links, Outlet, Source, Trouble, text};
-use crate::model::{EndpointKind, IdentitySource};
+use crate::{
+    file_watch::FileWatch,
+    model::{EndpointKind, IdentitySource},
+};
 
 /// A larger file is no result; libcni's are a few kilobytes.
 const LARGEST: u64 = 1 << 20;
@@ -181,7 +183,7 @@ impl Source for Cni {
 
     async fn follow(&mut self, links: &mut watch::Receiver<Links>, outlet: &mut Outlet) -> Trouble {
         // Before the first look, so that nothing is missed. Without it there is polling.
-        let folder = Changes::of(&self.folder).ok();
+        let folder = FileWatch::of([&self.folder]).ok();
         loop {
             let now = Links::clone(&links.borrow_and_update());
             if let Err(error) = self.look() {
@@ -190,7 +192,7 @@ impl Source for Cni {
             outlet.tell(self.known(&now)).await;
             let told = async {
                 match &folder {
-                    Some(folder) => folder.next().await,
+                    Some(folder) => folder.changed().await,
                     None => std::future::pending().await,
                 }
             };
@@ -209,31 +211,6 @@ impl Source for Cni {
             }
             sleep(GATHERING).await;
         }
-    }
-}
-
-/// Changes in a folder: an inotify descriptor is read as a pipe is.
-struct Changes(pipe::Receiver);
-
-impl Changes {
-    fn of(folder: &Path) -> io::Result<Self> {
-        let inotify = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC)?;
-        let flags = AddWatchFlags::IN_CLOSE_WRITE
-            | AddWatchFlags::IN_MOVED_TO
-            | AddWatchFlags::IN_MOVED_FROM
-            | AddWatchFlags::IN_DELETE
-            | AddWatchFlags::IN_DELETE_SELF
-            | AddWatchFlags::IN_ONLYDIR;
-        inotify.add_watch(folder, flags)?;
-        let descriptor = inotify.as_fd().try_clone_to_owned()?;
-        Ok(Self(pipe::Receiver::from_owned_fd_unchecked(descriptor)?))
-    }
-
-    /// Waits for some, and forgets them: the folder is looked at as a whole.
-    async fn next(&self) -> io::Result<()> {
-        self.0.readable().await?;
-        while self.0.try_read(&mut [0; 4096]).is_ok_and(|read| read > 0) {}
-        Ok(())
     }
 }
 

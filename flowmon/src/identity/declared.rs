@@ -1,6 +1,8 @@
 //! What the user declared, as an inventory: the pods, services and nodes of other hosts, and labels
 //! for those of this one.
 
+use std::{collections::HashMap, net::IpAddr};
+
 use super::Known;
 use crate::{
     model::{EndpointKind, IdentitySource},
@@ -10,9 +12,17 @@ use crate::{
     },
 };
 
-/// Everybody in an inventory.
+/// Everybody in an inventory. An address that several pods claim is nobody's.
 pub fn declared(inventory: &Inventory) -> Vec<Known> {
-    let pods = inventory.pods.iter().map(|(id, pod)| from_pod(id, pod));
+    let mut claims: HashMap<IpAddr, usize> = HashMap::new();
+    for address in inventory.pods.values().flat_map(addresses) {
+        *claims.entry(*address).or_default() += 1;
+    }
+    let pods = inventory.pods.iter().map(|(id, pod)| {
+        let mut known = from_pod(id, pod);
+        known.addresses.retain(|it| claims.get(it) == Some(&1));
+        known
+    });
     let services = inventory
         .services
         .iter()
@@ -25,11 +35,17 @@ pub fn declared(inventory: &Inventory) -> Vec<Known> {
 fn from_pod(id: &PodId, pod: &Pod) -> Known {
     let mut known = named(EndpointKind::Pod, id);
     known.identity.labels = Some(pod.labels.clone());
-    // Whoever uses its node's network has its node's address.
-    if !pod.host_network {
-        known.addresses.clone_from(&pod.addresses);
-    }
+    known.addresses = addresses(pod).to_vec();
     known
+}
+
+/// Whoever uses its node's network has its node's address.
+fn addresses(pod: &Pod) -> &[IpAddr] {
+    if pod.host_network {
+        &[]
+    } else {
+        &pod.addresses
+    }
 }
 
 fn from_service(id: &PodId, service: &Service) -> Known {

@@ -2,6 +2,8 @@
 
 use std::{collections::HashMap, net::IpAddr, sync::Arc};
 
+use ipnetwork::IpNetwork;
+
 use super::Known;
 use crate::model::{EndpointKind, Identity, IdentitySource, Labels};
 
@@ -103,6 +105,7 @@ impl Snapshot {
 pub(super) struct Joined {
     pub(super) identity: Identity,
     pub(super) addresses: Vec<IpAddr>,
+    pub(super) networks: Vec<IpNetwork>,
     pub(super) runtime: Option<Arc<str>>,
     pub(super) since: Option<jiff::Timestamp>,
     /// What of the sources went into it.
@@ -147,6 +150,7 @@ pub(super) fn join(
         } else {
             kernel
         },
+        networks: nearest.map_or_else(Vec::new, |known| known.networks.clone()),
         runtime: known.iter().find_map(|known| known.runtime.clone()),
         since: known.iter().filter_map(|known| known.since).min(),
         parts,

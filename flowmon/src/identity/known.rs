@@ -2,6 +2,7 @@
 
 use std::{net::IpAddr, sync::Arc};
 
+use ipnetwork::IpNetwork;
 use jiff::Timestamp;
 
 use crate::model::{EndpointKind, Identity, IdentitySource};
@@ -13,6 +14,8 @@ pub struct Known {
     pub identity: Identity,
     /// Addresses it has.
     pub addresses: Vec<IpAddr>,
+    /// Networks that these are of, on its own link.
+    pub networks: Vec<IpNetwork>,
     /// Index of the host's end of its attachment.
     pub ifindex: Option<u32>,
     /// Name of the host's end of its attachment.
@@ -37,6 +40,7 @@ impl Known {
         Self {
             identity,
             addresses: Vec::new(),
+            networks: Vec::new(),
             ifindex: None,
             interface: None,
             netns: None,

@@ -15,6 +15,7 @@ use std::{
     time::Duration,
 };
 
+use ipnetwork::IpNetwork;
 use tokio::{
     sync::{Notify, watch},
     time::{sleep, timeout},
@@ -108,11 +109,12 @@ impl Netns {
             known.ifindex = Some(link.ifindex);
             // The namespace may go while it is asked about.
             let addresses = namespaces.addresses(Some(id)).unwrap_or_default();
-            known.addresses = addresses
+            let own: Vec<&InterfaceAddress> = addresses
                 .iter()
                 .filter(|address| address.ifindex == peer.ifindex && !address.is_local)
-                .map(|address| address.address)
                 .collect();
+            known.addresses = own.iter().map(|address| address.address).collect();
+            known.networks = own.iter().filter_map(|address| network(address)).collect();
             found.unresolved |= known.identity.kind == EndpointKind::Unknown;
             found.known.push(known);
         }
@@ -130,6 +132,13 @@ impl Netns {
             .collect();
         host
     }
+}
+
+/// The network that an address is of, if it has any others.
+fn network(address: &InterfaceAddress) -> Option<IpNetwork> {
+    let network = IpNetwork::new(address.address, address.prefix).ok()?;
+    let whole = if network.is_ipv4() { 32 } else { 128 };
+    (network.prefix() < whole).then(|| IpNetwork::new(network.network(), network.prefix()).ok())?
 }
 
 struct Found {

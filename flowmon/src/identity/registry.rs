@@ -7,6 +7,7 @@ use std::{
     sync::Arc,
 };
 
+use ipnetwork::IpNetwork;
 use jiff::Timestamp;
 
 use super::{
@@ -37,6 +38,8 @@ pub struct Registry {
     /// Who had addresses on this host, and elsewhere.
     near: History,
     far: History,
+    /// An address that nobody has is certainly none of the cluster's.
+    knows_the_cluster: bool,
     disagreeing: HashSet<(u32, IdentitySource)>,
     disagreements: u64,
 }
@@ -57,6 +60,8 @@ pub struct Attachment {
     pub identity: Arc<Identity>,
     /// Addresses they have.
     pub addresses: Vec<IpAddr>,
+    /// Networks that these are of.
+    pub networks: Vec<IpNetwork>,
     /// Who runs it.
     pub runtime: Option<Arc<str>>,
     /// Since when it is there.
@@ -91,6 +96,20 @@ impl Registry {
         self.attachments.get(&ifindex)
     }
 
+    /// Who is behind all interfaces that lead to somebody.
+    pub fn attachments(&self) -> impl Iterator<Item = (u32, &Attachment)> {
+        let attachments = self.attachments.iter();
+        attachments.map(|(ifindex, attachment)| (*ifindex, attachment))
+    }
+
+    /// The addresses of this host.
+    pub fn host(&self) -> &[IpAddr] {
+        let kernel = self.snapshots.get(&IdentitySource::Netns);
+        let mut known = kernel.into_iter().flat_map(|snapshot| &snapshot.known);
+        let host = known.find(|(_, who)| who.kind == EndpointKind::Host);
+        host.map_or(&[], |(known, _)| &known.addresses)
+    }
+
     /// Who had this address while a flow went on.
     pub fn holder(&self, address: &IpAddr, first_ns: u64, last_ns: u64) -> &Identity {
         if let Some(near) = self.near.holder(address, first_ns, last_ns) {
@@ -99,7 +118,7 @@ impl Registry {
         if let Some(far) = self.far.holder(address, first_ns, last_ns) {
             return far;
         }
-        if self.knows_the_cluster() || is_public(address) {
+        if self.knows_the_cluster || is_public(address) {
             &EXTERNAL
         } else {
             &UNKNOWN
@@ -142,6 +161,14 @@ impl Registry {
         let snapshot = Snapshot::new(known);
         let mut changes = Changes::default();
         if is_far(source) {
+            // Who lists nodes lists everything.
+            let is_node = |(_, who): &(Known, Arc<Identity>)| who.kind == EndpointKind::Node;
+            let mut far = self
+                .snapshots
+                .iter()
+                .filter(|(of, _)| is_far(**of) && **of != source);
+            self.knows_the_cluster = far.any(|(_, far)| far.known.iter().any(is_node))
+                || snapshot.known.iter().any(is_node);
             let mut held = HashMap::new();
             let others = self
                 .snapshots
@@ -209,14 +236,6 @@ impl Registry {
     fn nearest(&self, ifindex: u32) -> Option<&Known> {
         self.snapshots.get(&IdentitySource::Netns)?.behind(ifindex)
     }
-
-    /// Is an address that nobody has certainly none of the cluster's?
-    fn knows_the_cluster(&self) -> bool {
-        let far = self.snapshots.iter().filter(|(source, _)| is_far(**source));
-        // Who lists nodes lists everything.
-        far.flat_map(|(_, snapshot)| &snapshot.known)
-            .any(|(_, who)| who.kind == EndpointKind::Node)
-    }
 }
 
 impl Attachment {
@@ -226,6 +245,7 @@ impl Attachment {
         let Joined {
             identity,
             addresses,
+            networks,
             runtime,
             since,
             ..
@@ -234,6 +254,7 @@ impl Attachment {
             None => Self {
                 identity: Arc::new(identity),
                 addresses,
+                networks,
                 runtime,
                 since,
             },
@@ -251,6 +272,7 @@ impl Attachment {
                 Self {
                     identity,
                     addresses,
+                    networks,
                     runtime: runtime.or_else(|| before.runtime.clone()),
                     since: since.or(before.since),
                 }

@@ -8,8 +8,8 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::{
-    Amount, Bypass, Coverage, Direction, Dns, EndpointKind, Flow, FlowEvent, Icmp, Identity,
-    IdentitySource, Labels, Latency, Protocol, TcpState, Verdict, Witnessed, instant,
+    Amount, Audited, Bypass, Coverage, Direction, Dns, EndpointKind, Flow, FlowEvent, Icmp,
+    Identity, IdentitySource, Labels, Latency, Protocol, TcpState, Verdict, Witnessed, instant,
 };
 
 /// A container's attachment: where flows were seen.
@@ -284,6 +284,9 @@ pub struct Summary {
     /// How long round trips took: of all interfaces, then of each.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub latency: Vec<Latency>,
+    /// What policies say of the flows, if there are policies.
+    #[serde(flatten)]
+    pub audited: Option<Arc<Audited>>,
     /// Did every packet pass the hook, is it in a reported flow, and was every report delivered?
     pub complete: bool,
 }
@@ -316,6 +319,7 @@ impl Summary {
             hook_coverage_ratio: None,
             bypassed: Vec::new(),
             latency: Vec::new(),
+            audited: None,
             complete,
         }
     }
@@ -334,6 +338,12 @@ impl Summary {
     #[must_use]
     pub fn with_latency(self, latency: Vec<Latency>) -> Self {
         Self { latency, ..self }
+    }
+
+    /// With what policies say of the flows.
+    #[must_use]
+    pub fn with_audited(self, audited: Option<Arc<Audited>>) -> Self {
+        Self { audited, ..self }
     }
 
     /// With what is known of packets that did not pass the hooks, and so are in no total.

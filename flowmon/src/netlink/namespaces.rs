@@ -35,6 +35,8 @@ pub struct InterfaceAddress {
     pub ifindex: u32,
     /// The address.
     pub address: IpAddr,
+    /// The length of its network's prefix.
+    pub prefix: u8,
     /// Valid on its link or host only (`fe80::1`, `127.0.0.1`).
     pub is_local: bool,
 }
@@ -170,6 +172,7 @@ fn interface_address(message: &AddressMessage) -> Option<InterfaceAddress> {
     Some(InterfaceAddress {
         ifindex: message.header.index,
         address: address.or_else(|| attributes.iter().find_map(any))?,
+        prefix: message.header.prefix_len,
         is_local: matches!(
             message.header.scope,
             AddressScope::Link | AddressScope::Host

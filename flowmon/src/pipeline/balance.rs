@@ -1,11 +1,11 @@
 //! What crossed the wire, what of it is in flows, and what was lost.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use flowmon_common::{Counter, Totals};
 
 use crate::{
-    model::{Bypass, Finding, Summary},
+    model::{Audited, Bypass, Finding, Summary},
     sinks::Overview,
 };
 
@@ -35,6 +35,7 @@ impl Balance {
         lost: u64,
         findings: Vec<Finding>,
         bypassed: Vec<Bypass>,
+        audited: Option<Arc<Audited>>,
     ) -> Overview {
         Overview {
             interfaces,
@@ -44,7 +45,7 @@ impl Balance {
             lost,
             findings,
             bypassed,
-            audited: None,
+            audited,
         }
     }
 

@@ -3,6 +3,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
+    net::IpAddr,
     sync::Arc,
     time::Duration,
 };
@@ -15,6 +16,7 @@ use tokio::{
 };
 
 use crate::{
+    audit::Behind,
     clock::Moment,
     identity::{
         Attachment, Changes, Cni, Cri, Docker, Known, Links, Netns, News, Registry, Said, Source,
@@ -69,10 +71,7 @@ impl Identities {
             next_hint: (0, FIRST_HINT_NS),
         };
         if !declared.is_empty() {
-            let source = IdentitySource::Inventory;
-            identities
-                .registry
-                .learn(source, declared, now.monotonic_ns);
+            identities.declare(declared, now);
         }
         identities.follow(interfaces, now);
         identities.start_source(Netns::new(Arc::clone(&identities.hint)));
@@ -81,6 +80,12 @@ impl Identities {
         identities.start_source(Docker::at(places.docker.clone()));
         identities.start_source(Docker::podman_at(places.podman.clone()));
         identities
+    }
+
+    /// The user says who is who.
+    pub(super) fn declare(&mut self, declared: Vec<Known>, now: &Moment) -> Changes {
+        let source = IdentitySource::Inventory;
+        self.registry.learn(source, declared, now.monotonic_ns)
     }
 
     fn start_source(&mut self, source: impl Source) {
@@ -176,6 +181,22 @@ impl Identities {
     pub(super) fn behind(&self, ifindex: u32) -> Option<&Arc<Identity>> {
         let attachment = self.registry.behind(ifindex)?;
         Some(&attachment.identity)
+    }
+
+    /// Who is behind all interfaces.
+    pub(super) fn all_behind(&self) -> impl Iterator<Item = Behind<'_>> {
+        let attachments = self.registry.attachments();
+        attachments.map(|(ifindex, attachment)| Behind {
+            ifindex,
+            identity: &attachment.identity,
+            addresses: &attachment.addresses,
+            networks: &attachment.networks,
+        })
+    }
+
+    /// The addresses of this host.
+    pub(super) fn host(&self) -> &[IpAddr] {
+        self.registry.host()
     }
 
     /// A flow is about to be told: is it to be told again once names are known?

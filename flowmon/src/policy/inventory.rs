@@ -57,6 +57,8 @@ pub struct Pod {
     /// Named ports of its containers and sidecars (init containers that are restarted always), in
     /// the order of the document.
     pub ports: Vec<NamedPort>,
+    /// Whether it has more of these is not known: it was not Kubernetes that told of it.
+    pub ports_unknown: bool,
 }
 
 /// A container port with a name.

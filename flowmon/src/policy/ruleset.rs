@@ -30,6 +30,8 @@ use std::{
     sync::Arc,
 };
 
+use ipnetwork::IpNetwork;
+
 use addresses::Addresses;
 use class::Classes;
 use compiled::Policies;
@@ -121,6 +123,33 @@ impl Ruleset {
         }
     }
 
+    /// A pod is gone, and has no address any more, but is not forgotten: there may be connections of
+    /// its. Returns whether it was there.
+    pub fn vacate(&mut self, id: &PodId) -> bool {
+        let Some(pod) = self.pods.get(id).map(Arc::clone) else {
+            return false;
+        };
+        self.remove_pod(id);
+        let (namespace, selectors) = self.in_namespace(&id.namespace, None);
+        let gone = Pod {
+            id: pod.id.clone(),
+            class: namespace.classes.class(&pod.class.labels, selectors),
+            addresses: Box::default(),
+            ports: pod.ports.clone(),
+            ports_unknown: pod.ports_unknown,
+            node: pod.node.clone(),
+            host_addresses: pod.host_addresses.clone(),
+            host_network: pod.host_network,
+        };
+        self.pods.insert(id.clone(), Arc::new(gone));
+        true
+    }
+
+    /// Besides those of nodes, pods get their addresses in these networks, and in no others.
+    pub fn own_pod_networks<'a>(&mut self, networks: impl Iterator<Item = &'a IpNetwork>) {
+        self.addresses.own_pod_networks(networks.collect());
+    }
+
     /// Is there a policy of this name?
     pub(super) fn has_policy(&self, id: &PolicyId) -> bool {
         self.policies.has(id)
@@ -164,6 +193,7 @@ impl Ruleset {
             class,
             addresses: pod.addresses.iter().copied().map(normal).collect(),
             ports: pod.ports.clone().into(),
+            ports_unknown: pod.ports_unknown,
             node,
             host_addresses: pod.host_addresses.iter().copied().map(normal).collect(),
             host_network: pod.host_network,

@@ -155,6 +155,7 @@ pub(crate) fn pod(dice: &mut Dice<'_>) -> Pod {
         _ => vec![pod_address(dice, "10.0.0.")],
     };
     Pod {
+        ports_unknown: false,
         labels: labels(dice),
         addresses,
         node,

@@ -58,6 +58,7 @@ impl World {
                     node: Some("node1".into()),
                     host_addresses: addresses("172.16.0.1"),
                     host_network: false,
+                    ports_unknown: false,
                     ports: ports.iter().filter_map(|port| named_port(port)).collect(),
                 };
                 self.inventory.pods.insert(id(name), pod);

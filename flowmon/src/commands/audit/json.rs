@@ -6,8 +6,8 @@ use serde::Serialize;
 
 use super::{Report, feed::Told, why};
 use crate::{
-    audit::{Group, Judgement, Party},
-    model::Verdict,
+    audit::{Group, Judgement},
+    model::{Someone, Verdict},
     policy::{Outcome, explain::Suggestion},
     replay::Record,
 };
@@ -85,8 +85,8 @@ struct Summary<'a> {
     denied_by_peer: u64,
     undecided_reasons: BTreeMap<&'static str, u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    changes: Option<BTreeMap<&'static str, Vec<GroupOut<'a>>>>,
-    violation_groups: Vec<GroupOut<'a>>,
+    changes: Option<BTreeMap<&'static str, Vec<GroupOut>>>,
+    violation_groups: Vec<GroupOut>,
     records: u64,
     unreadable: u64,
     foreign: &'a BTreeMap<String, u64>,
@@ -99,15 +99,15 @@ struct Summary<'a> {
 }
 
 #[derive(Serialize)]
-struct GroupOut<'a> {
+struct GroupOut {
     verdict: Verdict,
     #[serde(skip_serializing_if = "Option::is_none")]
     before: Option<Outcome>,
     /// These three are absent in what was added up for want of room.
     #[serde(skip_serializing_if = "Option::is_none")]
-    endpoint: Option<PartyOut<'a>>,
+    endpoint: Option<Someone>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    peer: Option<PartyOut<'a>>,
+    peer: Option<Someone>,
     #[serde(skip_serializing_if = "Option::is_none")]
     protocol: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -125,17 +125,6 @@ struct GroupOut<'a> {
     suggestions: Vec<Suggestion>,
 }
 
-#[derive(Serialize)]
-struct PartyOut<'a> {
-    kind: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    namespace: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    name: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    ip: Option<String>,
-}
-
 impl<'a> Summary<'a> {
     fn of(report: &'a Report<'_>) -> Self {
         let Report { findings, told, .. } = report;
@@ -147,7 +136,7 @@ impl<'a> Summary<'a> {
             ..
         } = told;
         let not_judged = findings.not_judged.iter();
-        let groups = |groups: &'a [Group]| {
+        let groups = |groups: &[Group]| {
             let groups = groups.iter();
             groups.map(|group| GroupOut::of(group, report)).collect()
         };
@@ -183,15 +172,15 @@ impl<'a> Summary<'a> {
     }
 }
 
-impl<'a> GroupOut<'a> {
-    fn of(group: &'a Group, report: &Report<'_>) -> Self {
+impl GroupOut {
+    fn of(group: &Group, report: &Report<'_>) -> Self {
         let talk = group.talk.as_ref();
         let time = |time: jiff::Timestamp| format!("{time:.9}");
         Self {
             verdict: group.judged.verdict(),
             before: group.before,
-            endpoint: talk.map(|talk| PartyOut::of(&talk.endpoint)),
-            peer: talk.map(|talk| PartyOut::of(&talk.peer)),
+            endpoint: talk.map(|talk| talk.endpoint.clone().into()),
+            peer: talk.map(|talk| talk.peer.clone().into()),
             protocol: talk.map(|talk| talk.protocol.to_string()),
             port: talk.and_then(|talk| talk.port),
             flows: group.flows,
@@ -202,37 +191,5 @@ impl<'a> GroupOut<'a> {
             explanation: report.why(group),
             suggestions: why::suggestions(report.ruleset, group),
         }
-    }
-}
-
-impl<'a> PartyOut<'a> {
-    fn of(party: &'a Party) -> Self {
-        let mut out = Self {
-            kind: "unknown",
-            namespace: None,
-            name: None,
-            ip: None,
-        };
-        match party {
-            Party::Pod(id) | Party::Service(id) => {
-                out.kind = if matches!(party, Party::Pod(_)) {
-                    "pod"
-                } else {
-                    "service"
-                };
-                out.namespace = Some(&id.namespace);
-                out.name = Some(&id.name);
-            }
-            Party::Node(name) => {
-                out.kind = "node";
-                out.name = Some(name);
-            }
-            Party::Named(name) => {
-                out.kind = "container";
-                out.name = Some(name);
-            }
-            Party::Address(address) => out.ip = Some(address.to_string()),
-        }
-        out
     }
 }

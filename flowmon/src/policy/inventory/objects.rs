@@ -88,6 +88,7 @@ pub(super) fn pod(object: &Tree<'_>) -> Result<Pod, Broken> {
         addresses,
         node: spec("nodeName").and_then(Tree::text).map(Arc::from),
         host_addresses: listed_addresses(status("hostIPs"), status("hostIP"))?,
+        ports_unknown: false,
         host_network: spec("hostNetwork").is_some_and(|it| it.value == Value::Bool(true)),
         ports,
     })

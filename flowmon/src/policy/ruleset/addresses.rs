@@ -18,8 +18,9 @@ pub(super) struct Addresses {
     claims: ByAddress<Claims>,
     /// Addresses of nodes that pods tell of, and how many of them do.
     hosts: ByAddress<(Option<Arc<Node>>, usize)>,
-    /// Where pods get theirs.
+    /// Where pods get theirs, by what nodes say, and by those of this host.
     pod_networks: Networks,
+    own_pod_networks: Networks,
     /// The inventory has nodes: who is none of them is not a node.
     nodes_known: bool,
 }
@@ -49,6 +50,10 @@ impl Addresses {
             nodes_known,
             ..Self::default()
         }
+    }
+
+    pub(super) fn own_pod_networks(&mut self, networks: Networks) {
+        self.own_pod_networks = networks;
     }
 
     pub(super) fn add_node(&mut self, address: IpAddr, node: &Arc<Node>) {
@@ -150,7 +155,7 @@ impl Addresses {
         }
         if let Some((node, _)) = self.hosts.get(&address) {
             Who::Node(node.as_deref())
-        } else if self.pod_networks.contains(address) {
+        } else if self.pod_networks.contains(address) || self.own_pod_networks.contains(address) {
             Who::Unclear(Reason::UnknownPod)
         } else {
             let maybe_node = !self.nodes_known;

@@ -307,8 +307,12 @@ fn named(name: &Arc<str>, flow: &Flow<'_>) -> Match {
     let named = |port: &&crate::policy::inventory::NamedPort| {
         port.protocol.number() == flow.protocol && port.name == *name
     };
-    any(pod.ports.iter().filter(named).map(|named| match flow.port {
+    let listed = pod.ports.iter().filter(named).map(|named| match flow.port {
         Some(port) => (port == named.port).into(),
         None => Match::Maybe(Reason::UnknownPort),
-    }))
+    });
+    let unlisted = pod
+        .ports_unknown
+        .then_some(Match::Maybe(Reason::UnknownPort));
+    any(listed.chain(unlisted))
 }

@@ -31,6 +31,7 @@ pub(in crate::policy) struct Pod {
     pub(in crate::policy) class: Arc<Class>,
     pub(in crate::policy) addresses: Box<[IpAddr]>,
     pub(in crate::policy) ports: Box<[NamedPort]>,
+    pub(in crate::policy) ports_unknown: bool,
     pub(in crate::policy) node: Option<Arc<Node>>,
     pub(in crate::policy) host_addresses: Box<[IpAddr]>,
     pub(in crate::policy) host_network: bool,

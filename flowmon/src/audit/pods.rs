@@ -1,0 +1,346 @@
+//! The pods of a ruleset: those of the inventory, and those that were learned of on this host.
+//!
+//! What counts as a pod outside Kubernetes: a container is the pod of its name, a network namespace the
+//! one of its own, in `default`. Unless the inventory has a pod with one of its addresses: then it is
+//! that one.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
+    net::IpAddr,
+    sync::Arc,
+};
+
+use ipnetwork::IpNetwork;
+
+use crate::{
+    model::{EndpointKind, Identity},
+    policy::{
+        Inventory, Labels, Ruleset,
+        inventory::{Pod, PodId},
+    },
+};
+
+/// Pods that are gone and not forgotten, at most: their flows may still be judged.
+const MOST_GONE: usize = 4096;
+
+/// Keeps a ruleset's pods.
+#[derive(Debug, Default)]
+pub(super) struct Pods {
+    inventory: Inventory,
+    /// Which of the inventory's pods has an address; the first of several.
+    claimed: HashMap<IpAddr, PodId>,
+    /// By the interface's index.
+    learned: BTreeMap<u32, Learned>,
+    interfaces: HashMap<PodId, BTreeSet<u32>>,
+    /// The host's own addresses.
+    host: Vec<IpAddr>,
+    gone: VecDeque<PodId>,
+}
+
+/// Who is behind an interface, as far as it is known.
+#[derive(Debug, Clone, Copy)]
+pub struct Behind<'a> {
+    /// Index of the interface.
+    pub ifindex: u32,
+    /// Who it is.
+    pub identity: &'a Arc<Identity>,
+    /// Addresses they have.
+    pub addresses: &'a [IpAddr],
+    /// Networks that these are of.
+    pub networks: &'a [IpNetwork],
+}
+
+#[derive(Debug)]
+struct Learned {
+    identity: Arc<Identity>,
+    addresses: Vec<IpAddr>,
+    networks: Vec<IpNetwork>,
+    /// The pod that it is; none when it has no name.
+    id: Option<PodId>,
+}
+
+impl Pods {
+    /// The inventory that pods are from which were not learned of.
+    pub(super) const fn inventory(&self) -> &Inventory {
+        &self.inventory
+    }
+
+    /// A ruleset was made of this inventory: puts into it what was learned besides.
+    pub(super) fn begin(&mut self, inventory: Inventory, ruleset: &mut Ruleset) {
+        self.inventory = inventory;
+        self.claimed.clear();
+        for (id, pod) in &self.inventory.pods {
+            claim(&mut self.claimed, id, pod);
+        }
+        self.interfaces.clear();
+        for (ifindex, learned) in &mut self.learned {
+            learned.id = called(&self.claimed, &learned.identity, &learned.addresses);
+            if let Some(id) = &learned.id {
+                let interfaces = self.interfaces.entry(id.clone()).or_default();
+                interfaces.insert(*ifindex);
+            }
+        }
+        self.gone.clear();
+        let ids: Vec<PodId> = self.interfaces.keys().cloned().collect();
+        for id in ids {
+            self.put(&id, ruleset);
+        }
+        self.put_networks(ruleset);
+    }
+
+    /// A pod of the inventory has come or changed, or is gone.
+    pub(super) fn declare(&mut self, id: &PodId, pod: Option<Pod>, ruleset: &mut Ruleset) {
+        if let Some(before) = self.inventory.pods.remove(id) {
+            for address in &before.addresses {
+                let address = address.to_canonical();
+                if self.claimed.get(&address) == Some(id) {
+                    self.claimed.remove(&address);
+                }
+            }
+        }
+        let is_gone = pod.is_none();
+        if let Some(pod) = pod {
+            claim(&mut self.claimed, id, &pod);
+            self.inventory.pods.insert(id.clone(), pod);
+        }
+        if is_gone && !self.interfaces.contains_key(id) {
+            self.linger(id, ruleset);
+        } else {
+            self.put(id, ruleset);
+        }
+        self.rename(ruleset);
+    }
+
+    /// Who is behind all interfaces. Returns whether that changed anything.
+    pub(super) fn learn<'a>(
+        &mut self,
+        behind: impl Iterator<Item = Behind<'a>>,
+        host: &[IpAddr],
+        ruleset: &mut Ruleset,
+    ) -> bool {
+        let mut changed: BTreeSet<PodId> = BTreeSet::new();
+        let mut networks_changed = false;
+        if self.host != host {
+            self.host = host.to_vec();
+            changed.extend(self.interfaces.keys().cloned());
+        }
+        let mut there = BTreeSet::new();
+        for found in behind {
+            there.insert(found.ifindex);
+            let known = self.learned.get(&found.ifindex);
+            if known.is_some_and(|known| known.is(&found)) {
+                continue;
+            }
+            networks_changed |= known.map(|known| &*known.networks) != Some(found.networks);
+            let learned = Learned {
+                identity: Arc::clone(found.identity),
+                addresses: found.addresses.to_vec(),
+                networks: found.networks.to_vec(),
+                id: called(&self.claimed, found.identity, found.addresses),
+            };
+            let after = learned.id.clone();
+            let before = self.learned.insert(found.ifindex, learned);
+            let before = before.and_then(|before| before.id);
+            self.moved(found.ifindex, before.as_ref(), after.as_ref());
+            changed.extend(before.into_iter().chain(after));
+        }
+        let gone: Vec<u32> = self
+            .learned
+            .keys()
+            .filter(|ifindex| !there.contains(ifindex))
+            .copied()
+            .collect();
+        for ifindex in gone {
+            let before = self.learned.remove(&ifindex);
+            networks_changed |= before.as_ref().is_some_and(|it| !it.networks.is_empty());
+            let before = before.and_then(|before| before.id);
+            self.moved(ifindex, before.as_ref(), None);
+            changed.extend(before);
+        }
+        for id in &changed {
+            self.put(id, ruleset);
+        }
+        if networks_changed {
+            self.put_networks(ruleset);
+        }
+        networks_changed || !changed.is_empty()
+    }
+
+    /// The pod behind an interface.
+    pub(super) fn behind(&self, ifindex: u32) -> Option<&PodId> {
+        self.learned.get(&ifindex)?.id.as_ref()
+    }
+
+    /// The pod that is called so, and has this address.
+    pub(super) fn called(&self, identity: &Identity, address: IpAddr) -> Option<PodId> {
+        called(&self.claimed, identity, &[address])
+    }
+
+    /// The pod of the inventory that has an address.
+    pub(super) fn with(&self, address: IpAddr) -> Option<&PodId> {
+        self.claimed.get(&address)
+    }
+
+    fn moved(&mut self, ifindex: u32, before: Option<&PodId>, after: Option<&PodId>) {
+        if let Some(before) = before
+            && let Some(interfaces) = self.interfaces.get_mut(before)
+        {
+            interfaces.remove(&ifindex);
+            if interfaces.is_empty() {
+                self.interfaces.remove(before);
+            }
+        }
+        if let Some(after) = after {
+            let interfaces = self.interfaces.entry(after.clone()).or_default();
+            interfaces.insert(ifindex);
+        }
+    }
+
+    /// Which addresses the inventory has may say who somebody is.
+    fn rename(&mut self, ruleset: &mut Ruleset) {
+        let mut renamed = Vec::new();
+        for (ifindex, learned) in &mut self.learned {
+            let id = called(&self.claimed, &learned.identity, &learned.addresses);
+            if id != learned.id {
+                let before = std::mem::replace(&mut learned.id, id.clone());
+                renamed.push((*ifindex, before, id));
+            }
+        }
+        for (ifindex, before, after) in renamed {
+            self.moved(ifindex, before.as_ref(), after.as_ref());
+            for id in before.iter().chain(&after) {
+                self.put(id, ruleset);
+            }
+        }
+    }
+
+    /// Tells the ruleset all that is known of a pod.
+    fn put(&mut self, id: &PodId, ruleset: &mut Ruleset) {
+        let declared = self.inventory.pods.get(id);
+        let Some(interfaces) = self.interfaces.get(id) else {
+            match declared {
+                Some(pod) => ruleset.pod_changed(id, Some(pod)),
+                None => self.linger(id, ruleset),
+            }
+            return;
+        };
+        let learned: Vec<&Learned> = interfaces
+            .iter()
+            .filter_map(|ifindex| self.learned.get(ifindex))
+            .collect();
+        let labels = learned.iter().find_map(|learned| learned.labels());
+        let mut pod = match (declared, labels) {
+            (Some(pod), labels) => {
+                let mut pod = pod.clone();
+                let is_pod = |learned: &&Learned| learned.identity.kind == EndpointKind::Pod;
+                // Of a pod of Kubernetes nobody knows more than Kubernetes.
+                if !learned.iter().any(is_pod) {
+                    let mut labels = labels.unwrap_or_default();
+                    labels.extend(std::mem::take(&mut pod.labels));
+                    pod.labels = labels;
+                }
+                pod
+            }
+            (None, Some(labels)) => Pod {
+                labels,
+                // Only Kubernetes' own API tells.
+                ports_unknown: learned
+                    .iter()
+                    .any(|learned| learned.identity.kind == EndpointKind::Pod),
+                ..Pod::default()
+            },
+            // It has labels, and nobody has said which.
+            (None, None) => {
+                ruleset.pod_changed(id, None);
+                return;
+            }
+        };
+        let addresses: BTreeSet<IpAddr> = learned
+            .iter()
+            .flat_map(|learned| &learned.addresses)
+            .copied()
+            .collect();
+        if !addresses.is_empty() {
+            pod.addresses = addresses.into_iter().collect();
+        }
+        for address in &self.host {
+            if !pod.host_addresses.contains(address) {
+                pod.host_addresses.push(*address);
+            }
+        }
+        ruleset.pod_changed(id, Some(&pod));
+    }
+
+    /// One that is gone is known for a while, but has no address: that may be another's.
+    fn linger(&mut self, id: &PodId, ruleset: &mut Ruleset) {
+        if !ruleset.vacate(id) {
+            return;
+        }
+        self.gone.push_back(id.clone());
+        if self.gone.len() > MOST_GONE
+            && let Some(oldest) = self.gone.pop_front()
+            && !self.inventory.pods.contains_key(&oldest)
+            && !self.interfaces.contains_key(&oldest)
+        {
+            ruleset.pod_changed(&oldest, None);
+        }
+    }
+
+    fn put_networks(&self, ruleset: &mut Ruleset) {
+        let networks = self.learned.values().flat_map(|learned| &learned.networks);
+        ruleset.own_pod_networks(networks);
+    }
+}
+
+impl Learned {
+    fn is(&self, found: &Behind<'_>) -> bool {
+        Arc::ptr_eq(&self.identity, found.identity)
+            && self.addresses == found.addresses
+            && self.networks == found.networks
+    }
+
+    /// A network namespace has none that anybody could have given it.
+    fn labels(&self) -> Option<Labels> {
+        let labels = self.identity.labels.clone();
+        let none = || (self.identity.kind == EndpointKind::Netns).then(Labels::default);
+        labels.or_else(none)
+    }
+}
+
+fn claim(claimed: &mut HashMap<IpAddr, PodId>, id: &PodId, pod: &Pod) {
+    if pod.host_network {
+        return;
+    }
+    for address in &pod.addresses {
+        let claimant = claimed.entry(address.to_canonical());
+        claimant.or_insert_with(|| id.clone());
+    }
+}
+
+/// The pod that somebody is, by name, or what is no pod of Kubernetes by address.
+fn called(
+    claimed: &HashMap<IpAddr, PodId>,
+    identity: &Identity,
+    addresses: &[IpAddr],
+) -> Option<PodId> {
+    let by_name = || {
+        Some(PodId {
+            namespace: identity
+                .namespace
+                .clone()
+                .unwrap_or_else(|| "default".into()),
+            name: identity.name.clone()?,
+        })
+    };
+    let by_address = || {
+        addresses
+            .iter()
+            .find_map(|address| claimed.get(&address.to_canonical()))
+            .cloned()
+    };
+    match identity.kind {
+        EndpointKind::Pod => by_name(),
+        EndpointKind::Container | EndpointKind::Netns => by_address().or_else(by_name),
+        _ => None,
+    }
+}
