@@ -2,12 +2,13 @@
 
 /// What defines the interface, by its text: whatever is changed in it, a comment or what a field
 /// means, makes another interface. That is stricter than need be, and needs no one to think of it.
-const INTERFACE: [&[u8]; 12] = [
+const INTERFACE: [&[u8]; 14] = [
     include_bytes!("address.rs"),
     include_bytes!("counter.rs"),
     include_bytes!("event.rs"),
     include_bytes!("fragment.rs"),
     include_bytes!("hygiene.rs"),
+    include_bytes!("kept.rs"),
     include_bytes!("key.rs"),
     include_bytes!("latency.rs"),
     include_bytes!("probe.rs"),
@@ -15,6 +16,7 @@ const INTERFACE: [&[u8]; 12] = [
     include_bytes!("sketch.rs"),
     include_bytes!("stats.rs"),
     include_bytes!("witness.rs"),
+    include_bytes!("../../flowmon-ebpf/src/maps.rs"),
 ];
 
 /// The bytes that the kernel side carries and userspace looks for in it.

@@ -6,8 +6,8 @@ use aya_ebpf::{
     maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
 };
 use flowmon_common::{
-    Clocks, Counter, Crossed, Endpoint, FlowKey, FlowStats, FragmentKey, FragmentOwner, Owned,
-    Scans, Targets, Witness,
+    Clocks, Counter, Crossed, Ended, Endpoint, FlowKey, FlowStats, FragmentKey, FragmentOwner,
+    Ledger, Owned, Scans, Targets, Witness,
     hygiene::Hygiene,
     latency::Latencies,
     settings::{EVENTS_BYTES, MAX_ENDPOINTS, MAX_FLOWS, MAX_FRAGMENTS, MAX_OWNED},
@@ -72,3 +72,11 @@ pub(crate) static FRAGMENTS: LruHashMap<FragmentKey, FragmentOwner> =
 /// New flows, for userspace to know at once.
 #[map]
 pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(EVENTS_BYTES, 0);
+
+/// Userspace's own account of each interface, in its row, for who comes after it.
+#[map]
+static ENDED: Array<Ended> = Array::with_max_entries(MAX_ENDPOINTS as u32, 0);
+
+/// And of those that left.
+#[map]
+static LEDGER: Array<Ledger> = Array::with_max_entries(1, 0);

@@ -47,7 +47,8 @@ pub enum Command {
         #[command(flatten)]
         places: PlaceArgs,
     },
-    /// Remove what killed flowmons left attached (`watch` does it, too, when it starts).
+    /// Remove what killed flowmons left attached (`watch` does it, too, when it starts), and what a stopped
+    /// daemon left for the next one: counting begins anew after that.
     Cleanup,
     /// Find out by trying what this kernel and these privileges allow.
     Doctor {
@@ -84,6 +85,9 @@ pub struct WatchArgs {
     /// it sends from others of the same IP version counts as spoofed.
     #[arg(long, value_delimiter = ',', value_name = "IFACE=ADDRESS", value_parser = owner, env = "FLOWMON_OWNS")]
     owns: Vec<(String, IpAddr)>,
+    /// As a daemon does: count on where the one before was, and leave programs and counts behind.
+    #[arg(long, hide = true)]
+    pin: bool,
 }
 
 /// `flowmon check`
@@ -441,6 +445,7 @@ impl WatchArgs {
     pub fn settings(self) -> Watch {
         Watch {
             max_flows: self.max_flows,
+            pinned: self.pin,
             hook: match self.hook {
                 HookArg::Auto => None,
                 HookArg::Tcx => Some(Hook::Tcx),
@@ -499,6 +504,7 @@ impl ViewArgs {
             output,
             max_flows: MAX_FLOWS,
             hook: None,
+            pinned: false,
             places,
             xdp: match self.xdp {
                 XdpArg::Skb => Some(XdpMode::Skb),

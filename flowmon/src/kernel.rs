@@ -12,6 +12,7 @@ mod events;
 mod link;
 mod maps;
 mod object;
+mod pins;
 mod tcx;
 mod test_run;
 mod ticks;
@@ -22,7 +23,7 @@ use std::{collections::BTreeMap, net::IpAddr, os::fd::OwnedFd, sync::Arc};
 
 use aya::Ebpf;
 use flowmon_common::{
-    Clocks, Counter, Crossed, FlowKey, Targets, Totals, Witness, hygiene::Hygiene,
+    Clocks, Counter, Crossed, Ended, FlowKey, Ledger, Targets, Totals, Witness, hygiene::Hygiene,
     latency::Latencies,
 };
 
@@ -31,6 +32,7 @@ pub use diagnose::{Check, Finding, diagnose};
 pub use error::Error;
 pub use events::{Diagnostics, Events};
 pub use object::{ProgramFacts, is_embedded};
+pub use pins::Left;
 pub use test_run::{Frame, Outcome};
 pub use xdp::XdpMode;
 
@@ -38,6 +40,7 @@ use crate::model::{Flow, Interface, Reading};
 use attach::Attachment;
 use clsact::Owner;
 use maps::Maps;
+use pins::Pins;
 use ticks::Ticks;
 use witness::WitnessMaps;
 
@@ -51,9 +54,11 @@ pub struct Datapath {
     ticks: Ticks,
     /// Of the clsact filters, if there are any.
     owner: Option<Arc<Owner>>,
+    /// What outlives a daemon.
+    pins: Option<Pins>,
 }
 
-/// What is attached to an interface. Dropping it detaches.
+/// What is attached to an interface. Dropping it detaches, but for a daemon's flow programs.
 struct Attached {
     /// First: what it counts after this is gone, nobody would compare.
     _witness: Option<OwnedFd>,
@@ -68,13 +73,39 @@ pub struct Hooks {
     /// The witness: there or not, because it was not asked for or does not fit the interface; or
     /// why there is none.
     pub witness: Result<Option<XdpMode>, Error>,
+    /// Flows were counted before, by a daemon before this one.
+    pub taken_over: bool,
+}
+
+/// An interface that a daemon before this one watched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Inherited {
+    /// Its index.
+    pub ifindex: u32,
+    /// What it was called; empty where that is not known.
+    pub name: String,
+    /// Is it attached to still? Otherwise it is gone, whoever has its index, or the daemon was killed
+    /// when it had begun to attach or to detach.
+    pub is_attached: bool,
 }
 
 impl Datapath {
-    /// Loads the programs, with room for `max_flows` flows.
+    /// Loads the programs, with room for `max_flows` flows. What they count and where they are attached
+    /// ends with this value.
     pub fn load(max_flows: u32) -> Result<Self, Error> {
-        let mut ebpf = object::load(max_flows)?;
-        let maps = Maps::take(&mut ebpf, max_flows)?;
+        Self::of(max_flows, None)
+    }
+
+    /// As the daemon of the calling thread's network namespace: what is counted, and where, outlives
+    /// the process, and is taken over from the one before it, whatever `max_flows` that one was given.
+    /// [`Error::Running`] where there is a daemon.
+    pub fn take_over(max_flows: u32) -> Result<Self, Error> {
+        Self::of(max_flows, Some(Pins::open()?))
+    }
+
+    fn of(max_flows: u32, pins: Option<Pins>) -> Result<Self, Error> {
+        let mut ebpf = object::load(max_flows, pins.as_ref().map(Pins::folder))?;
+        let maps = Maps::take(&mut ebpf)?;
         let witness = WitnessMaps::take(&mut ebpf)?;
         let ticks = Ticks::new(read_clocks(&mut ebpf, &maps)?);
         Ok(Self {
@@ -84,8 +115,30 @@ impl Datapath {
             witness,
             attached: BTreeMap::new(),
             xdp: None,
-            owner: None,
+            owner: pins.as_ref().map(|pins| Arc::clone(pins.owner())),
+            pins,
         })
+    }
+
+    /// Flows there is room for.
+    pub const fn max_flows(&self) -> u32 {
+        self.maps.max_flows()
+    }
+
+    /// The interfaces that the daemon before this one watched. Those that are attached to count on, and
+    /// are to be [`Self::attach`]ed to, which goes on with them; or, like the others, to be settled.
+    pub fn inherited(&self) -> Vec<Inherited> {
+        let Some(pins) = &self.pins else {
+            return Vec::new();
+        };
+        let registered = self.maps.registered();
+        registered
+            .map(|ifindex| Inherited {
+                ifindex,
+                name: pins.name(ifindex),
+                is_attached: pins.hook(ifindex).is_some(),
+            })
+            .collect()
     }
 
     /// Interfaces that are attached to from here on get a witness, in this mode.
@@ -114,7 +167,23 @@ impl Datapath {
         hook: Option<Hook>,
         settled_ns: u64,
     ) -> Result<Hooks, Error> {
-        self.register(interface.ifindex, settled_ns)?;
+        let ifindex = interface.ifindex;
+        let inherited = self.pins.as_ref().and_then(|pins| pins.hook(ifindex));
+        let inherited = inherited.filter(|_| self.maps.slot(ifindex).is_some());
+        if inherited.is_some() {
+            // Flows go on; the witness begins.
+            self.maps.set_owned(ifindex, 0)?;
+            self.clear_witness(ifindex)?;
+        } else {
+            self.register(ifindex, settled_ns)?;
+            if let Some(pins) = &self.pins {
+                pins.note(ifindex, &interface.name)
+                    .map_err(|error| Error::System {
+                        call: "noting an interface in bpffs",
+                        error,
+                    })?;
+            }
+        }
         // The witness first: making a tcx link waits until no packet is under way that it missed.
         let witness = match self.xdp {
             Some(mode) if xdp::shows_endpoint(interface) => {
@@ -122,7 +191,9 @@ impl Datapath {
             }
             _ => Ok(None),
         };
-        match attach::attach(&mut self.ebpf, &mut self.owner, interface, hook) {
+        let pins = self.pins.as_ref();
+        let hook = inherited.or(hook);
+        match attach::attach(&mut self.ebpf, &mut self.owner, pins, interface, hook) {
             Ok(flows) => {
                 let (mode, witness) = match witness {
                     Ok(witness) => {
@@ -136,15 +207,19 @@ impl Datapath {
                     _witness: witness,
                     _flows: flows,
                 };
-                self.attached.insert(interface.ifindex, attached);
+                self.attached.insert(ifindex, attached);
                 Ok(Hooks {
                     flows: hook,
                     witness: mode,
+                    taken_over: inherited.is_some(),
                 })
             }
             Err(error) => {
                 drop(witness);
-                self.release(interface.ifindex, &[])?;
+                if inherited.is_none() {
+                    self.detach(ifindex);
+                    self.release(ifindex, &[])?;
+                }
                 Err(error)
             }
         }
@@ -153,6 +228,35 @@ impl Datapath {
     /// Detaches from an interface, there or gone. Its counts stay until [`Self::release`].
     pub fn detach(&mut self, ifindex: u32) {
         self.attached.remove(&ifindex);
+        if let Some(Err(error)) = self.pins.as_ref().map(|pins| pins.detach(ifindex)) {
+            tracing::warn!("detaching: {error}");
+        }
+    }
+
+    /// Adds an interface that was detached to those that left, for who comes after this daemon: what
+    /// crossed it, and what of that was in flows. It is to be released next.
+    pub fn settle(&mut self, ifindex: u32, totals: Totals, ended: Ended) -> Result<(), Error> {
+        self.maps.settle(ifindex, totals, ended)
+    }
+
+    /// Those that left, and how far the daemon before this one had read.
+    pub fn ledger(&self) -> Result<Ledger, Error> {
+        self.maps.ledger()
+    }
+
+    /// What a daemon before this one read of flows that have left the map.
+    pub fn ended(&self, ifindex: u32) -> Result<Ended, Error> {
+        self.maps.ended(ifindex)
+    }
+
+    /// Keeps that, for who comes after this daemon.
+    pub fn keep_ended(&mut self, ifindex: u32, ended: Ended) -> Result<(), Error> {
+        self.maps.keep_ended(ifindex, ended)
+    }
+
+    /// And that all entries that were made before this moment (`CLOCK_MONOTONIC`) have been read.
+    pub fn keep_drained(&mut self, drained_ns: u64) -> Result<(), Error> {
+        self.maps.keep_drained(drained_ns)
     }
 
     /// Forgets an interface that was detached: its flows and its totals are for another now.
@@ -254,8 +358,13 @@ impl Datapath {
 
     /// Registers an interface without attaching to it, so that [`Self::run`] can play its part.
     pub fn register(&mut self, ifindex: u32, settled_ns: u64) -> Result<(), Error> {
-        let slot = self.maps.register(ifindex, settled_ns)?;
-        self.witness.clear(slot)
+        self.maps.register(ifindex, settled_ns)?;
+        self.clear_witness(ifindex)
+    }
+
+    fn clear_witness(&mut self, ifindex: u32) -> Result<(), Error> {
+        let slot = self.maps.slot(ifindex);
+        slot.map_or(Ok(()), |slot| self.witness.clear(slot))
     }
 
     /// Runs one frame through a program, outside any interface (`BPF_PROG_TEST_RUN`).
@@ -264,14 +373,20 @@ impl Datapath {
     }
 }
 
-/// Removes the filters that flowmons left which were killed, in the network namespace of the calling
-/// thread, and their qdiscs where nobody else uses them. Those of live flowmons, and of others, stay.
+/// Removes the filters that flowmons left which were killed, but for a daemon's, in the network namespace
+/// of the calling thread, and their qdiscs where nobody else uses them. Those of live flowmons, and of others, stay.
 /// Returns the interface of each filter that was removed.
 pub fn remove_leftovers() -> Result<Vec<u32>, Error> {
     clsact::remove_leftovers().map_err(|error| Error::System {
         call: "looking for filters of a killed flowmon",
         error,
     })
+}
+
+/// Removes what a dead daemon left in the network namespace of the calling thread: its maps, links and
+/// filters. [`Error::Running`] where it is alive.
+pub fn remove_left() -> Result<Left, Error> {
+    pins::remove_left()
 }
 
 /// Processors that may be there at one time or another, each of which counts for itself.

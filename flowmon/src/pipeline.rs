@@ -8,6 +8,7 @@ mod coverage;
 mod identities;
 mod judging;
 mod latency;
+mod takeover;
 mod teller;
 mod witness;
 
@@ -104,6 +105,8 @@ struct Pipeline {
     latency: latency::Gathered,
     coverage: coverage::Watch,
     clock: Clock,
+    /// A daemon: what is attached stays when this ends.
+    pinned: bool,
     max_flows: usize,
     /// Flows announced since the last drain.
     opened: usize,
@@ -123,7 +126,18 @@ impl Pipeline {
         let (interfaces, links) = LinkWatch::open().await?;
         let attachments = Attachments::new(settings, interfaces)?;
         attachments.clean_up();
-        let mut datapath = Datapath::load(settings.max_flows)?;
+        let mut datapath = if settings.pinned {
+            Datapath::take_over(settings.max_flows)?
+        } else {
+            Datapath::load(settings.max_flows)?
+        };
+        let max_flows = datapath.max_flows();
+        if max_flows != settings.max_flows {
+            tracing::warn!(
+                "there is room for {max_flows} flows, as the flowmon before this one was given: for \
+                 another number, stop flowmon and remove what it left by `flowmon cleanup`"
+            );
+        }
         let mut clock = Clock::new();
         let identities = Identities::start(
             &settings.places,
@@ -144,16 +158,18 @@ impl Pipeline {
             diagnostics: datapath.diagnostics()?,
             datapath,
             witnesses: settings.xdp.map(Witnesses::new),
-            table: FlowTable::with_capacity(settings.max_flows as usize * 3 / 2),
+            table: FlowTable::with_capacity(max_flows as usize * 3 / 2),
             balance: Balance::default(),
             latency: latency::Gathered::default(),
             coverage: coverage::Watch::open()?,
             clock,
-            max_flows: settings.max_flows as usize,
+            pinned: settings.pinned,
+            max_flows: max_flows as usize,
             opened: 0,
             lost_before: 0,
             drained: None,
         };
+        pipeline.take_over()?;
         pipeline.reconcile().await?;
         pipeline.teller.attachments.announce();
         let now = pipeline.clock.now();
@@ -226,11 +242,7 @@ impl Pipeline {
     async fn reconcile(&mut self) -> Result<(), Error> {
         let parting = self.teller.attachments.parting();
         if !parting.is_empty() {
-            self.detach(&parting)?;
-            self.drain()?;
-            for ifindex in parting {
-                self.part(ifindex)?;
-            }
+            self.part_with(&parting)?;
         }
         self.teller.attachments.attach_missing(
             &mut self.datapath,
@@ -240,6 +252,20 @@ impl Pipeline {
         self.coverage
             .begin(&self.datapath, &self.teller.attachments)
             .await
+    }
+
+    /// Detaches from these, reads what there is, and settles their accounts.
+    fn part_with(&mut self, parting: &[u32]) -> Result<(), Error> {
+        self.detach(parting)?;
+        self.settle(parting)
+    }
+
+    fn settle(&mut self, detached: &[u32]) -> Result<(), Error> {
+        self.drain()?;
+        for &ifindex in detached {
+            self.part(ifindex)?;
+        }
+        Ok(())
     }
 
     fn detach(&mut self, parting: &[u32]) -> Result<(), Error> {
@@ -310,7 +336,10 @@ impl Pipeline {
         table.begin_drain(began.monotonic_ns);
         datapath.drain(|flow| table.update(flow, &mut report))?;
         table.end_drain(&mut report);
-        Ok(())
+        if self.pinned {
+            datapath.keep_drained(began.monotonic_ns)?;
+        }
+        self.keep()
     }
 
     /// Removes what is over.
@@ -329,7 +358,7 @@ impl Pipeline {
                 });
             }
         }
-        Ok(())
+        self.keep()
     }
 
     /// Settles the account of an interface that was detached and drained.
@@ -349,10 +378,11 @@ impl Pipeline {
             witnesses.close(ifindex, datapath, teller.attachments.name(ifindex))?;
         }
         let totals = datapath.totals(ifindex)?;
-        let (flows, attributed) = table.end_interface(ifindex, &mut |report| {
+        let (flows, ended) = table.end_interface(ifindex, &mut |report| {
             teller.tell(&report, &now);
         });
-        balance.add(totals, attributed);
+        balance.add(totals, ended.traffic);
+        datapath.settle(ifindex, totals, ended)?;
         coverage.part(ifindex);
         if let Some(endpoint) = teller.attachments.endpoint(ifindex) {
             latency.add(endpoint, &datapath.latencies(ifindex)?);
@@ -405,7 +435,8 @@ impl Pipeline {
         Ok(witnesses.interval(&mut self.datapath, name)?)
     }
 
-    /// Detaches, reads the counters for the last time, and says what became of everything.
+    /// Detaches, unless it is a daemon, reads the counters for the last time, and says what became of
+    /// everything.
     async fn finish(mut self) -> Result<Summary, Error> {
         self.coverage.read(&self.teller.attachments).await;
         for _ in 0..UNDER_WAY.0 {
@@ -420,13 +451,16 @@ impl Pipeline {
         let coverage = self.coverage.all();
         let all: Vec<u32> = self.teller.attachments.attached().collect();
         self.findings()?;
-        self.detach(&all)?;
+        if !self.pinned {
+            self.detach(&all)?;
+        }
         self.teller.sinks.be_patient();
         let now = self.clock.now();
         self.teller.catch_up(&self.table, &now);
-        self.drain()?;
-        for ifindex in all {
-            self.part(ifindex)?;
+        if self.pinned {
+            self.leave(&all)?;
+        } else {
+            self.settle(&all)?;
         }
         self.teller.sinks.flush();
         let counters = self.datapath.counters()?;

@@ -31,6 +31,8 @@ pub struct Watch {
     pub places: Places,
     /// What flows are judged by, if they are.
     pub judging: Option<Judging>,
+    /// As a daemon: what is counted, and where, outlives the process and is taken over by the next.
+    pub pinned: bool,
 }
 
 /// Where those are found who know who is who.

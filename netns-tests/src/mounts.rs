@@ -31,6 +31,19 @@ impl PrivateMounts {
         mounts
     }
 
+    /// A BPF file system of the thread's own at `/sys/fs/bpf`, with nothing in it.
+    ///
+    /// # Panics
+    ///
+    /// When the kernel refuses.
+    pub fn bpffs(&self) -> &'static Path {
+        let path = Path::new("/sys/fs/bpf");
+        let none = None::<&Path>;
+        let mounted = mount(Some("bpf"), path, Some("bpf"), MsFlags::empty(), none);
+        assert_eq!(mounted, Ok(()), "{}", path.display());
+        path
+    }
+
     /// An empty folder whose mounts are also those of who makes copies of this thread's mounts: a
     /// runtime mounts its namespaces there.
     ///

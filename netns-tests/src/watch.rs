@@ -172,12 +172,35 @@ impl Watch {
         self.ended()
     }
 
+    /// Kills it (SIGKILL), and returns what it said until then: whole lines, but for the last one, of
+    /// which a reader that is too slow may have got a part.
+    ///
+    /// # Panics
+    ///
+    /// When another line is not whole, or it had ended before.
+    pub fn kill(mut self) -> Said {
+        self.signal(Signal::SIGKILL);
+        assert_eq!(self.wait(), None, "{:#?}", self.complained);
+        let is_whole = |line: &String| serde_json::from_str::<serde_json::Value>(line).is_ok();
+        self.said.pop_if(|last| !is_whole(last));
+        Said::parse(&self.said)
+    }
+
     /// Waits until it ends by itself.
     ///
     /// # Panics
     ///
     /// When it does not.
     pub fn ended(mut self) -> Ended {
+        Ended {
+            code: self.wait(),
+            said: Said::parse(&self.said),
+            stderr: self.complained.join("\n"),
+        }
+    }
+
+    /// To its end, and returns its exit code.
+    fn wait(&mut self) -> Option<i32> {
         for reader in self.readers.drain(..) {
             let deadline = Instant::now() + PATIENCE;
             while !reader.is_finished() {
@@ -188,12 +211,7 @@ impl Watch {
         }
         self.said.extend(self.stdout.try_iter());
         self.complained.extend(self.stderr.try_iter());
-        let status = self.child.wait();
-        Ended {
-            code: status.ok().and_then(|status| status.code()),
-            said: Said::parse(&self.said),
-            stderr: self.complained.join("\n"),
-        }
+        self.child.wait().ok()?.code()
     }
 }
 

@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, HashMap, hash_map::Entry};
 
-use flowmon_common::{Direction, DirectionStats, FlowKey, FlowStats, NewFlow, Totals, Traffic};
+use flowmon_common::{
+    Direction, DirectionStats, Ended, FlowKey, FlowStats, NewFlow, Totals, Traffic,
+};
 use foldhash::fast::RandomState;
 
 use super::expiry;
@@ -16,6 +18,7 @@ use crate::model::{Flow, FlowEvent, Report};
 pub struct FlowTable {
     flows: HashMap<FlowKey, Tracked, RandomState>,
     attributed: BTreeMap<u32, Totals>,
+    ended: BTreeMap<u32, Ended>,
     reported: u64,
     /// Number of the drain under way, or of the last one.
     drain: u64,
@@ -23,6 +26,8 @@ pub struct FlowTable {
     announced: Vec<FlowKey>,
     /// An event of an entry made before this moment brings no news (`CLOCK_MONOTONIC`, ns).
     drained_to_ns: u64,
+    /// Entries made before this moment were told of by the process before this one.
+    told_to_ns: u64,
 }
 
 #[derive(Debug)]
@@ -72,6 +77,30 @@ impl FlowTable {
         self.attributed.get(&ifindex).copied().unwrap_or_default()
     }
 
+    /// The part of it that was in flows which have ended.
+    pub fn ended(&self, ifindex: u32) -> Ended {
+        self.ended.get(&ifindex).copied().unwrap_or_default()
+    }
+
+    /// Goes on from where another process was, which had told of all entries made before this moment:
+    /// they are no news, and what they have is no growth.
+    pub const fn inherit(&mut self, told_to_ns: u64) {
+        self.told_to_ns = told_to_ns;
+        self.drained_to_ns = told_to_ns;
+    }
+
+    /// Of an interface that it knew, or of several, these flows had ended.
+    pub fn inherit_ended(&mut self, ifindex: u32, ended: Ended) {
+        self.inherit_reported(ended.flows);
+        *self.attributed.entry(ifindex).or_default() += ended.traffic;
+        *self.ended.entry(ifindex).or_default() += ended;
+    }
+
+    /// It had reported so many flows of interfaces that left.
+    pub const fn inherit_reported(&mut self, flows: u64) {
+        self.reported += flows;
+    }
+
     /// The kernel announced a flow, which is reported by [`Self::report_announced`] or by the drain,
     /// whichever comes first. Of an entry that a drain has found, or has found gone, this is no
     /// news: it would count its first packets twice.
@@ -87,7 +116,7 @@ impl FlowTable {
         let amount = tracked.flow.totals();
         match self.flows.entry(event.key) {
             Entry::Occupied(known) if known.get().flow.stats.first_ns >= event.first_ns => return,
-            Entry::Occupied(mut known) => end(&known.insert(tracked), report),
+            Entry::Occupied(mut known) => end(&mut self.ended, &known.insert(tracked), report),
             Entry::Vacant(vacant) => _ = vacant.insert(tracked),
         }
         self.count(event.key.ifindex, amount);
@@ -148,11 +177,19 @@ impl FlowTable {
                 return;
             }
             // The kernel evicted the entry and made it again: another incarnation.
-            Entry::Occupied(mut known) => end(&known.insert(found), report),
+            Entry::Occupied(mut known) => end(&mut self.ended, &known.insert(found), report),
             Entry::Vacant(vacant) => _ = vacant.insert(found),
         }
         self.count(flow.key.ifindex, flow.totals());
-        report(news_of(flow));
+        if flow.stats.first_ns < self.told_to_ns {
+            report(Report {
+                event: FlowEvent::Update,
+                flow,
+                growth: Totals::default(),
+            });
+        } else {
+            report(news_of(flow));
+        }
     }
 
     /// A flow that was not known has this much.
@@ -181,17 +218,17 @@ impl FlowTable {
     /// A flow's entry left the kernel's map by our own hand.
     pub fn end(&mut self, key: &FlowKey, report: &mut impl FnMut(Report<'_>)) {
         if let Some(tracked) = self.flows.remove(key) {
-            end(&tracked, report);
+            end(&mut self.ended, &tracked, report);
         }
     }
 
     /// An interface is watched no longer: its flows end. Returns their keys, and what they and
-    /// those before them added up to.
+    /// those before them were.
     pub fn end_interface(
         &mut self,
         ifindex: u32,
         report: &mut impl FnMut(Report<'_>),
-    ) -> (Vec<FlowKey>, Totals) {
+    ) -> (Vec<FlowKey>, Ended) {
         let mut keys = Vec::new();
         self.end_where(
             |tracked| tracked.flow.key.ifindex == ifindex,
@@ -202,7 +239,8 @@ impl FlowTable {
                 report(of_it);
             },
         );
-        (keys, self.attributed.remove(&ifindex).unwrap_or_default())
+        self.attributed.remove(&ifindex);
+        (keys, self.ended.remove(&ifindex).unwrap_or_default())
     }
 
     fn end_where(
@@ -213,7 +251,7 @@ impl FlowTable {
         self.flows.retain(|_, tracked| {
             let over = ended(tracked);
             if over {
-                end(tracked, report);
+                end(&mut self.ended, tracked, report);
             }
             !over
         });
@@ -229,7 +267,11 @@ fn news_of(flow: &Flow) -> Report<'_> {
     }
 }
 
-fn end(tracked: &Tracked, report: &mut impl FnMut(Report<'_>)) {
+fn end(ended: &mut BTreeMap<u32, Ended>, tracked: &Tracked, report: &mut impl FnMut(Report<'_>)) {
+    *ended.entry(tracked.flow.key.ifindex).or_default() += Ended {
+        traffic: tracked.flow.totals(),
+        flows: 1,
+    };
     if !tracked.is_reported {
         report(news_of(&tracked.flow));
     }
@@ -443,9 +485,40 @@ mod tests {
     fn an_interface_takes_its_flows_with_it() {
         let mut table = FlowTable::default();
         drain(&mut table, 10, &[entry(KEY, 5, 4), entry(key(9), 6, 1)]);
-        let (keys, total) = table.end_interface(7, &mut |_| {});
-        assert_eq!((keys.len(), total.tx.packets), (2, 5));
+        let (keys, ended) = table.end_interface(7, &mut |_| {});
+        assert_eq!(
+            (keys.len(), ended.traffic.tx.packets, ended.flows),
+            (2, 5, 2)
+        );
         assert!(table.is_empty());
+    }
+
+    #[test]
+    fn another_table_goes_on_where_one_was() {
+        let mut first = FlowTable::default();
+        drain(&mut first, 10, &[entry(KEY, 5, 4), entry(key(9), 6, 1)]);
+        drain(&mut first, 20, &[entry(KEY, 5, 4)]);
+        let (ended, told) = (first.ended(7), 20);
+        assert_eq!((ended.flows, ended.traffic.tx.packets), (1, 1));
+
+        let mut second = FlowTable::default();
+        second.inherit(told);
+        second.inherit_ended(7, ended);
+        // What the first one was told of is no news.
+        second.announce(&event(KEY, 5), &mut |report| unreachable!("{report:?}"));
+        let reports = drain(&mut second, 30, &[entry(KEY, 5, 7), entry(key(9), 21, 2)]);
+        assert_eq!(reports, [(FlowEvent::Update, 0), (FlowEvent::New, 2)]);
+        let grown = drain(&mut second, 40, &[entry(KEY, 5, 9), entry(key(9), 21, 2)]);
+        assert_eq!(grown, [(FlowEvent::Update, 2)]);
+        assert_eq!(
+            (second.reported(), second.attributed(7).tx.packets),
+            (3, 1 + 9 + 2)
+        );
+        let (keys, ended) = second.end_interface(7, &mut |_| {});
+        assert_eq!(
+            (keys.len(), ended.flows, ended.traffic.tx.packets),
+            (2, 3, 12)
+        );
     }
 
     proptest! {
@@ -499,6 +572,9 @@ mod tests {
             table.report_announced(&mut report);
             prop_assert_eq!(sum, table.attributed(7).tx.packets);
             prop_assert!(sum <= truth);
+            let live: u64 = table.flows.values().map(|known| known.flow.totals().tx.packets).sum();
+            prop_assert_eq!(table.ended(7).traffic.tx.packets + live, sum);
+            prop_assert_eq!(table.ended(7).flows + table.len() as u64, table.reported());
         }
     }
 }

@@ -5,16 +5,15 @@ use std::{
     sync::Arc,
 };
 
-use aya::{
-    Ebpf,
-    programs::{SchedClassifier, TcAttachType},
-};
+use aya::{Ebpf, programs::SchedClassifier};
 use nix::libc::{EACCES, EINVAL, ENODEV, ENXIO, EPERM};
 
 use super::{
     Error,
     clsact::{Filters, Owner, Refusal},
-    object, tcx,
+    object,
+    pins::Pins,
+    tcx,
 };
 use crate::model::{Interface, LinkLayer};
 
@@ -27,7 +26,8 @@ pub(super) const PROGRAMS: [&str; 4] = [ETHERNET[0], ETHERNET[1], IP[0], IP[1]];
 /// How a program is attached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Hook {
-    /// A tcx link (Linux 6.6): the kernel removes it with the process, however that ends.
+    /// A tcx link (Linux 6.6): the kernel removes it with the process, however that ends, unless it
+    /// is pinned.
     Tcx,
     /// A filter on the clsact qdisc.
     Clsact,
@@ -43,7 +43,7 @@ impl Hook {
     }
 }
 
-/// Both directions of one interface. Dropping it detaches.
+/// Both directions of one interface. Dropping it detaches, unless it is a daemon's.
 pub(super) enum Attachment {
     Tcx { _links: [OwnedFd; 2] },
     Clsact { _filters: Filters },
@@ -59,10 +59,12 @@ impl Attachment {
 }
 
 /// Attaches to `interface` by `hook`, or by the best one this kernel has. `owner` becomes the owner
-/// of this process's filters when the first one is made.
+/// of this process's filters when the first one is made. With `pins`, what a daemon before this
+/// process attached is taken over, and what is attached outlives this one.
 pub(super) fn attach(
     ebpf: &mut Ebpf,
     owner: &mut Option<Arc<Owner>>,
+    pins: Option<&Pins>,
     interface: &Interface,
     hook: Option<Hook>,
 ) -> Result<Attachment, Error> {
@@ -87,9 +89,9 @@ pub(super) fn attach(
     }
     let programs = [(ingress, fd(ebpf, ingress)?), (egress, fd(ebpf, egress)?)];
     let result = match hook {
-        Some(Hook::Tcx) => tcx(programs, interface.ifindex),
+        Some(Hook::Tcx) => tcx(programs, pins, interface.ifindex),
         Some(Hook::Clsact) => clsact(programs, owner, interface.ifindex),
-        None => match tcx(programs, interface.ifindex) {
+        None => match tcx(programs, pins, interface.ifindex) {
             Err(Refusal::Kernel(error)) if error.raw_os_error() == Some(EINVAL) => {
                 clsact(programs, owner, interface.ifindex)
             }
@@ -103,13 +105,13 @@ pub(super) fn attach(
 type Programs<'a> = [(&'static str, BorrowedFd<'a>); 2];
 
 /// First of all, so that we also see what a program behind us accepts, drops or redirects.
-fn tcx([ingress, egress]: Programs<'_>, ifindex: u32) -> Result<Attachment, Refusal> {
-    Ok(Attachment::Tcx {
-        _links: [
-            tcx::attach_first(ingress.1, ifindex, TcAttachType::Ingress)?,
-            tcx::attach_first(egress.1, ifindex, TcAttachType::Egress)?,
-        ],
-    })
+fn tcx(
+    [ingress, egress]: Programs<'_>,
+    pins: Option<&Pins>,
+    ifindex: u32,
+) -> Result<Attachment, Refusal> {
+    let links = tcx::attach_first([ingress.1, egress.1], ifindex, pins)?;
+    Ok(Attachment::Tcx { _links: links })
 }
 
 fn clsact(

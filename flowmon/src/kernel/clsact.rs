@@ -30,6 +30,9 @@ const OURS: &str = "flowmon_";
 /// And ends so where a flowmon added the qdisc too, which goes with the last of these filters.
 const WITH_QDISC: &str = "+clsact";
 
+/// The handle of the daemon's filters, of which a network namespace has one. Those of others are odd.
+const DAEMON: u32 = 0x666c_6f76;
+
 /// Why there is no filter.
 #[derive(Debug)]
 pub(super) enum Refusal {
@@ -72,6 +75,19 @@ impl Owner {
         }
     }
 
+    /// The daemon of the calling thread's network namespace, whose filters outlive it; `AddrInUse`
+    /// where there is one.
+    pub(super) fn daemon() -> io::Result<Self> {
+        Ok(Self {
+            handle: DAEMON,
+            _sign_of_life: UnixDatagram::bind_addr(&address(DAEMON)?)?,
+        })
+    }
+
+    fn has(&self, filter: &Filter) -> bool {
+        is_ours(filter) && filter.handle == self.handle
+    }
+
     fn is_alive(handle: u32) -> io::Result<bool> {
         match UnixDatagram::unbound()?.connect_addr(&address(handle)?) {
             Ok(()) => Ok(true),
@@ -81,21 +97,34 @@ impl Owner {
     }
 }
 
+/// Are there filters of this owner's, both ways?
+pub(super) fn is_attached(owner: &Owner, ifindex: u32) -> io::Result<bool> {
+    let mut tc = TrafficControl::open()?;
+    for parent in Parent::BOTH {
+        let filters = tc.filters(ifindex, parent)?;
+        if !filters.iter().any(|filter| owner.has(filter)) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 fn address(handle: u32) -> io::Result<SocketAddr> {
     SocketAddr::from_abstract_name(format!("{OURS}{handle:08x}"))
 }
 
-/// Both directions' filters of one interface. Dropping it removes them, and the qdisc if that is a
-/// flowmon's and nobody else uses it.
+/// Both directions' filters of one interface. Dropping it removes them, unless they are a daemon's, and
+/// the qdisc if that is a flowmon's and nobody else uses it.
 pub(super) struct Filters {
     ifindex: u32,
     with_qdisc: bool,
     added: Vec<(Parent, Filter)>,
-    _owner: Arc<Owner>,
+    owner: Arc<Owner>,
 }
 
 impl Filters {
-    /// For `ingress` and `egress` of an interface, each with the name it shall have.
+    /// For `ingress` and `egress` of an interface, each with the name it shall have. Where the owner
+    /// has a filter, it gets another program: no packet passes between them.
     pub(super) fn add(
         owner: &Arc<Owner>,
         ifindex: u32,
@@ -107,7 +136,7 @@ impl Filters {
             ifindex,
             with_qdisc: qdisc(&mut tc, ifindex)?,
             added: Vec::new(),
-            _owner: Arc::clone(owner),
+            owner: Arc::clone(owner),
         };
         let mark = if filters.with_qdisc { WITH_QDISC } else { "" };
         for (parent, (name, program)) in Parent::BOTH.into_iter().zip([ingress, egress]) {
@@ -117,6 +146,13 @@ impl Filters {
                 handle: owner.handle,
                 preference: FIRST,
             };
+            let mut there = tc.filters(ifindex, parent)?.into_iter();
+            if let Some(known) = there.find(|found| owner.has(found)) {
+                filter.preference = known.preference;
+                tc.replace_filter(ifindex, parent, &filter, program)?;
+                filters.added.push((parent, filter));
+                continue;
+            }
             let mut add = |filter: &Filter| tc.add_filter(ifindex, parent, filter, program);
             let preference = match add(&filter) {
                 // A classifier of another kind has that place: the kernel gives us one behind it.
@@ -135,6 +171,9 @@ impl Filters {
 
 impl Drop for Filters {
     fn drop(&mut self) {
+        if self.owner.handle == DAEMON {
+            return;
+        }
         // Where the interface is gone all this is gone with it, and somebody may have removed a
         // part: what is left is removed all the same.
         let said = |result: io::Result<()>| {
@@ -191,8 +230,20 @@ fn is_ours(filter: &Filter) -> bool {
 }
 
 /// Removes the filters, and the qdiscs, that flowmons left which were killed, in the network
-/// namespace of the calling thread. Returns the interface of each filter that was removed.
+/// namespace of the calling thread; not a daemon's, which the next daemon goes on with. Returns the
+/// interface of each filter that was removed.
 pub(super) fn remove_leftovers() -> io::Result<Vec<u32>> {
+    remove(|_, filter| Ok(filter.handle != DAEMON && !Owner::is_alive(filter.handle)?))
+}
+
+/// Removes the daemon's filters, of one interface or of all, in the same way.
+pub(super) fn remove_daemons(ifindex: Option<u32>) -> io::Result<Vec<u32>> {
+    remove(|found, filter| {
+        Ok(filter.handle == DAEMON && ifindex.is_none_or(|ifindex| ifindex == found))
+    })
+}
+
+fn remove(is_it: impl Fn(u32, &Filter) -> io::Result<bool>) -> io::Result<Vec<u32>> {
     let mut tc = TrafficControl::open()?;
     let mut removed = Vec::new();
     for (ifindex, kind) in tc.qdiscs()? {
@@ -202,7 +253,7 @@ pub(super) fn remove_leftovers() -> io::Result<Vec<u32>> {
         let mut with_qdisc = false;
         for parent in Parent::BOTH {
             for filter in tc.filters(ifindex, parent)? {
-                if is_ours(&filter) && !Owner::is_alive(filter.handle)? {
+                if is_ours(&filter) && is_it(ifindex, &filter)? {
                     tc.delete_filter(ifindex, parent, &filter)?;
                     with_qdisc |= filter.name.ends_with(WITH_QDISC);
                     removed.push(ifindex);

@@ -67,6 +67,22 @@ pub enum Error {
         /// The limit.
         limit: u32,
     },
+    /// A daemon can't leave anything for the next one.
+    #[error(
+        "cannot keep what is counted in {}: {error}; a daemon needs the BPF file system \
+         (`mount -t bpf bpf /sys/fs/bpf`), and root to write to it", path.display()
+    )]
+    Pins {
+        /// Where.
+        path: std::path::PathBuf,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// Another daemon is at work.
+    #[error(
+        "a flowmon daemon runs in this network namespace: stop it first; `flowmon watch` runs beside it"
+    )]
+    Running,
     /// The interface went away while it was being attached to.
     #[error("{interface} is gone")]
     Gone {

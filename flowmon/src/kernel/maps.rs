@@ -10,8 +10,8 @@ use aya::{
     maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray},
 };
 use flowmon_common::{
-    Clocks, Counter, Crossed, Endpoint, FlowKey, FlowStats, abi::Abi, latency::Latencies,
-    settings::MAX_ENDPOINTS,
+    Clocks, Counter, Crossed, Ended, Endpoint, FlowKey, FlowStats, Ledger, Totals, abi::Abi,
+    latency::Latencies, settings::MAX_ENDPOINTS,
 };
 
 use super::{Error, batch::BatchReader};
@@ -33,15 +33,20 @@ pub(super) struct Maps {
     counters: PerCpuArray<MapData, u64>,
     clocks: Array<MapData, Shared<Clocks>>,
     endpoints: HashMap<MapData, u32, Shared<Endpoint>>,
+    ended: Array<MapData, Shared<Ended>>,
+    ledger: Array<MapData, Shared<Ledger>>,
     slots: BTreeMap<u32, u16>,
+    max_flows: u32,
 }
 
 impl Maps {
-    pub(super) fn take(ebpf: &mut Ebpf, max_flows: u32) -> Result<Self, Error> {
+    /// With what is in them already, if they are a daemon's.
+    pub(super) fn take(ebpf: &mut Ebpf) -> Result<Self, Error> {
         let mut take = |name: &'static str| ebpf.take_map(name).ok_or(Error::Mismatch { name });
         let flows = take("FLOWS")?;
-        Ok(Self {
-            flows_fd: duplicate(&flows)?,
+        let (flows_fd, max_flows) = facts(&flows)?;
+        let mut maps = Self {
+            flows_fd,
             flows: flows.try_into()?,
             reader: BatchReader::new(max_flows),
             totals: take("TOTALS")?.try_into()?,
@@ -49,8 +54,91 @@ impl Maps {
             counters: take("COUNTERS")?.try_into()?,
             clocks: take("CLOCKS")?.try_into()?,
             endpoints: take("ENDPOINTS")?.try_into()?,
+            ended: take("ENDED")?.try_into()?,
+            ledger: take("LEDGER")?.try_into()?,
             slots: BTreeMap::new(),
+            max_flows,
+        };
+        for entry in &maps.endpoints {
+            let (ifindex, Shared(endpoint)) = entry?;
+            maps.slots.insert(ifindex, endpoint.slot);
+        }
+        maps.end_release()?;
+        Ok(maps)
+    }
+
+    /// A daemon that was killed while it forgot an interface had settled its account before.
+    fn end_release(&mut self) -> Result<(), Error> {
+        let ifindex = self.ledger()?.last;
+        if !self.slots.contains_key(&ifindex) {
+            return Ok(());
+        }
+        let mut flows = Vec::new();
+        self.drain(|key, _| {
+            if key.ifindex == ifindex {
+                flows.push(*key);
+            }
+        })?;
+        self.remove_flows(&flows)?;
+        self.release(ifindex)
+    }
+
+    /// Flows there is room for.
+    pub(super) const fn max_flows(&self) -> u32 {
+        self.max_flows
+    }
+
+    /// The interfaces that have a row.
+    pub(super) fn registered(&self) -> impl Iterator<Item = u32> {
+        self.slots.keys().copied()
+    }
+
+    /// What was kept of flows that have left the map.
+    pub(super) fn ended(&self, ifindex: u32) -> Result<Ended, Error> {
+        let Some(&slot) = self.slots.get(&ifindex) else {
+            return Ok(Ended::default());
+        };
+        let Shared(ended) = self.ended.get(&slot.into(), 0)?;
+        Ok(ended)
+    }
+
+    pub(super) fn keep_ended(&mut self, ifindex: u32, ended: Ended) -> Result<(), Error> {
+        if let Some(&slot) = self.slots.get(&ifindex) {
+            self.ended.set(slot.into(), Shared(ended), 0)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn ledger(&self) -> Result<Ledger, Error> {
+        let Shared(ledger) = self.ledger.get(&0, 0)?;
+        Ok(ledger)
+    }
+
+    pub(super) fn keep_drained(&mut self, drained_ns: u64) -> Result<(), Error> {
+        let ledger = self.ledger()?;
+        self.keep(Ledger {
+            drained_ns,
+            ..ledger
         })
+    }
+
+    /// Adds an interface that is about to be forgotten to those that left.
+    pub(super) fn settle(
+        &mut self,
+        ifindex: u32,
+        totals: Totals,
+        ended: Ended,
+    ) -> Result<(), Error> {
+        let mut ledger = self.ledger()?;
+        ledger.totals += totals;
+        ledger.ended += ended;
+        ledger.interfaces = ledger.interfaces.saturating_add(1);
+        ledger.last = ifindex;
+        self.keep(ledger)
+    }
+
+    fn keep(&mut self, ledger: Ledger) -> Result<(), Error> {
+        Ok(self.ledger.set(0, Shared(ledger), 0)?)
     }
 
     /// Gives an interface a row of the totals, which starts at nothing; says which.
@@ -64,6 +152,11 @@ impl Maps {
         self.clear_totals(slot)?;
         let nothing = Shared(Latencies::default());
         self.latencies.set(slot.into(), nothing, 0)?;
+        self.ended.set(slot.into(), Shared(Ended::default()), 0)?;
+        let ledger = self.ledger()?;
+        if ledger.last == ifindex {
+            self.keep(Ledger { last: 0, ..ledger })?;
+        }
         let endpoint = Endpoint {
             settled_ns,
             slot,
@@ -179,12 +272,12 @@ impl Maps {
     }
 }
 
-fn duplicate(map: &Map) -> Result<OwnedFd, Error> {
+/// The flow map's descriptor, and how much room it has.
+fn facts(map: &Map) -> Result<(OwnedFd, u32), Error> {
     let Map::LruHashMap(data) = map else {
         return Err(Error::Mismatch { name: "FLOWS" });
     };
-    data.fd()
-        .as_fd()
-        .try_clone_to_owned()
-        .map_err(|error| Error::System { call: "dup", error })
+    let fd = data.fd().as_fd().try_clone_to_owned();
+    let fd = fd.map_err(|error| Error::System { call: "dup", error })?;
+    Ok((fd, data.info()?.max_entries()))
 }

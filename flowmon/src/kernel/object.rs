@@ -1,6 +1,6 @@
 //! The eBPF object inside this binary.
 
-use std::panic::resume_unwind;
+use std::{panic::resume_unwind, path::Path};
 
 use aya::{
     Ebpf, EbpfLoader,
@@ -27,11 +27,31 @@ const NEEDED: [&str; 3] = [ETHERNET[0], ETHERNET[1], CLOCK];
 /// The program that reads the kernel's clocks.
 pub(super) const CLOCK: &str = "flowmon_clock";
 
-/// Creates the maps and has the programs verified.
-pub(super) fn load(max_flows: u32) -> Result<Ebpf, Error> {
+/// The maps in which it is counted, and what userspace must find again. The others are for the moment.
+const KEPT: [&str; 9] = [
+    "FLOWS",
+    "TOTALS",
+    "LATENCIES",
+    "COUNTERS",
+    "ENDPOINTS",
+    "FRAGMENTS",
+    "EVENTS",
+    "ENDED",
+    "LEDGER",
+];
+
+/// Creates the maps and has the programs verified. What is to be kept is kept in this folder of bpffs:
+/// what is there already is taken over, whatever room it has.
+pub(super) fn load(max_flows: u32, kept_in: Option<&Path>) -> Result<Ebpf, Error> {
     is_ours(OBJECT)?;
     raise_memlock();
-    let mut ebpf = EbpfLoader::new()
+    let mut loader = EbpfLoader::new();
+    if let Some(folder) = kept_in {
+        for map in KEPT {
+            loader.map_pin_path(map, folder.join(map));
+        }
+    }
+    let mut ebpf = loader
         .map_max_entries("FLOWS", max_flows)
         .load(OBJECT)
         .map_err(|error| Error::loading(&error))?;

@@ -2,28 +2,35 @@
 
 use std::{
     io,
-    os::fd::{BorrowedFd, OwnedFd},
+    os::fd::{AsFd as _, BorrowedFd, OwnedFd},
 };
 
-use aya::programs::TcAttachType;
-
-use super::link;
+use super::{link, pins::Pins};
 
 const BPF_TCX_INGRESS: u32 = 46;
 const BPF_TCX_EGRESS: u32 = 47;
 /// Before the program that is named; before all of them, as none is.
 const BPF_F_BEFORE: u32 = 1 << 3;
 
-/// Makes `program` the first of an interface's direction, until the descriptor is closed.
+/// Makes these programs, for what comes in and for what goes out, the first of an interface, until the
+/// descriptors are closed; with pins, until the links are detached.
 pub(super) fn attach_first(
-    program: BorrowedFd<'_>,
+    [ingress, egress]: [BorrowedFd<'_>; 2],
     ifindex: u32,
-    kind: TcAttachType,
-) -> io::Result<OwnedFd> {
-    let attach_type = match kind {
-        TcAttachType::Ingress => BPF_TCX_INGRESS,
-        TcAttachType::Egress => BPF_TCX_EGRESS,
-        TcAttachType::Custom(_) => return Err(io::ErrorKind::InvalidInput.into()),
-    };
-    link::create(program, ifindex, attach_type, BPF_F_BEFORE)
+    pins: Option<&Pins>,
+) -> io::Result<[OwnedFd; 2]> {
+    if let Some(links) = pins.and_then(|pins| pins.links(ifindex)) {
+        for (link, program) in links.iter().zip([ingress, egress]) {
+            link::update(link.as_fd(), program)?;
+        }
+        return Ok(links);
+    }
+    let links = [
+        link::create(ingress, ifindex, BPF_TCX_INGRESS, BPF_F_BEFORE)?,
+        link::create(egress, ifindex, BPF_TCX_EGRESS, BPF_F_BEFORE)?,
+    ];
+    if let Some(pins) = pins {
+        pins.pin(ifindex, links.each_ref().map(|link| link.as_fd()))?;
+    }
+    Ok(links)
 }

@@ -1,14 +1,14 @@
 //! Which interfaces there are, which of them are to be watched, and which are.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
     net::IpAddr,
     sync::Arc,
 };
 
 use crate::{
     clock::Clock,
-    kernel::{self, Datapath, Hook},
+    kernel::{self, Datapath, Hook, Inherited},
     model::{Endpoint, EndpointKind, Identity, Interface, InterfaceCounters, Peer},
     netlink::LinkEvent,
     selection::{self, Pattern},
@@ -131,8 +131,34 @@ impl Attachments {
             .collect()
     }
 
-    /// Attaches to what is to be watched. One interface that can't be must not keep the others
-    /// from being watched: it is said, and counted as lost.
+    /// Goes on with what the daemon before this one watched, and `parted` interfaces that left since it
+    /// began. Returns those that are to be settled.
+    pub(super) fn take_over(
+        &mut self,
+        inherited: &[Inherited],
+        parted: u32,
+        datapath: &mut Datapath,
+        witnesses: &mut Option<Witnesses>,
+        clock: &mut Clock,
+    ) -> Result<Vec<u32>, Error> {
+        self.ever_attached += parted as usize;
+        let wanted = self.wanted();
+        let mut leaving = Vec::new();
+        for one in inherited {
+            let ifindex = one.ifindex;
+            if one.is_attached && wanted.contains(&ifindex) {
+                self.attach(ifindex, datapath, witnesses, clock)?;
+            }
+            if let Entry::Vacant(vacant) = self.attached.entry(ifindex) {
+                vacant.insert(nameless(one));
+                self.ever_attached += 1;
+                leaving.push(ifindex);
+            }
+        }
+        Ok(leaving)
+    }
+
+    /// Attaches to what is to be watched.
     pub(super) fn attach_missing(
         &mut self,
         datapath: &mut Datapath,
@@ -140,39 +166,51 @@ impl Attachments {
         clock: &mut Clock,
     ) -> Result<(), Error> {
         for ifindex in self.wanted() {
-            if self.attached.contains_key(&ifindex) || self.failed.contains(&ifindex) {
-                continue;
+            if !self.attached.contains_key(&ifindex) && !self.failed.contains(&ifindex) {
+                self.attach(ifindex, datapath, witnesses, clock)?;
             }
-            let Some(interface) = self.interfaces.get(&ifindex) else {
-                continue;
-            };
-            match datapath.attach(interface, self.hook, settled_at(interface, clock)) {
-                Ok(hooks) => {
-                    tracing::debug!(
-                        interface = ?interface.name,
-                        hook = hooks.flows.label(),
-                        "attached"
-                    );
-                    let owned = self.owned.get(&interface.name);
-                    if let Some(addresses) = owned {
-                        datapath.own(ifindex, addresses)?;
-                    }
-                    if let Some(witnesses) = witnesses {
-                        witnesses.attached(ifindex, datapath, hooks, owned.is_some())?;
-                    }
-                    self.attached.insert(ifindex, endpoint(interface));
-                    self.ever_attached += 1;
+        }
+        Ok(())
+    }
+
+    /// One interface that can't be attached to must not keep the others from being watched: it is
+    /// said, and counted as lost.
+    fn attach(
+        &mut self,
+        ifindex: u32,
+        datapath: &mut Datapath,
+        witnesses: &mut Option<Witnesses>,
+        clock: &mut Clock,
+    ) -> Result<(), Error> {
+        let Some(interface) = self.interfaces.get(&ifindex) else {
+            return Ok(());
+        };
+        match datapath.attach(interface, self.hook, settled_at(interface, clock)) {
+            Ok(hooks) => {
+                tracing::debug!(
+                    interface = ?interface.name,
+                    hook = hooks.flows.label(),
+                    "attached"
+                );
+                let owned = self.owned.get(&interface.name);
+                if let Some(addresses) = owned {
+                    datapath.own(ifindex, addresses)?;
                 }
-                // Its going will be told by netlink.
-                Err(kernel::Error::Gone { interface }) => {
-                    tracing::debug!(?interface, "gone before it could be attached to");
+                if let Some(witnesses) = witnesses {
+                    witnesses.attached(ifindex, datapath, hooks, owned.is_some())?;
                 }
-                Err(error @ kernel::Error::NotPermitted { .. }) => return Err(error.into()),
-                Err(error) => {
-                    tracing::warn!("{error}: it is not watched");
-                    self.failed.insert(ifindex);
-                    self.ever_failed += 1;
-                }
+                self.attached.insert(ifindex, endpoint(interface));
+                self.ever_attached += 1;
+            }
+            // Its going will be told by netlink.
+            Err(kernel::Error::Gone { interface }) => {
+                tracing::debug!(?interface, "gone before it could be attached to");
+            }
+            Err(error @ kernel::Error::NotPermitted { .. }) => return Err(error.into()),
+            Err(error) => {
+                tracing::warn!("{error}: it is not watched");
+                self.failed.insert(ifindex);
+                self.ever_failed += 1;
             }
         }
         Ok(())
@@ -252,6 +290,15 @@ fn endpoint(interface: &Interface) -> Endpoint {
         } else {
             EndpointKind::Host
         })),
+    }
+}
+
+/// Who is behind an interface that is gone, nobody can tell any more.
+fn nameless(inherited: &Inherited) -> Endpoint {
+    Endpoint {
+        interface: inherited.name.clone(),
+        ifindex: inherited.ifindex,
+        identity: Arc::new(Identity::nameless(EndpointKind::Unknown)),
     }
 }
 

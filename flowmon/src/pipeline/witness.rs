@@ -93,7 +93,7 @@ impl Witnesses {
         let mut base = self.range(&reading);
         // Else nothing is on its way: the witness has seen nothing yet, and what was past it when it
         // came has arrived while the kernel made the tcx link.
-        if reading.witness.seen.packets > 0 || hooks.flows == Hook::Clsact {
+        if reading.witness.seen.packets > 0 || hooks.flows == Hook::Clsact || hooks.taken_over {
             base = base.widened(self.on_its_way);
         }
         self.closed.witness.interfaces += 1;

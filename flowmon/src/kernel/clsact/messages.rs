@@ -148,6 +148,29 @@ impl TrafficControl {
         filter: &Filter,
         program: BorrowedFd<'_>,
     ) -> io::Result<u16> {
+        self.put_filter(ifindex, parent, filter, program, NLM_F_EXCL)
+    }
+
+    /// As [`Self::add_filter`], in the place of the one with this handle and preference, at once
+    /// (`list_replace_rcu` in `cls_bpf_change`).
+    pub(super) fn replace_filter(
+        &mut self,
+        ifindex: u32,
+        parent: Parent,
+        filter: &Filter,
+        program: BorrowedFd<'_>,
+    ) -> io::Result<u16> {
+        self.put_filter(ifindex, parent, filter, program, 0)
+    }
+
+    fn put_filter(
+        &mut self,
+        ifindex: u32,
+        parent: Parent,
+        filter: &Filter,
+        program: BorrowedFd<'_>,
+        exclusively: i32,
+    ) -> io::Result<u16> {
         let mut options = Vec::new();
         attribute(&mut options, TCA_BPF_FD, &program.as_raw_fd().to_ne_bytes());
         attribute(
@@ -163,7 +186,7 @@ impl TrafficControl {
         let mut attributes = Vec::new();
         attribute(&mut attributes, TCA_KIND, b"bpf\0");
         attribute(&mut attributes, TCA_OPTIONS, &options);
-        let flags = NLM_F_CREATE | NLM_F_EXCL | NLM_F_ECHO;
+        let flags = NLM_F_CREATE | NLM_F_ECHO | exclusively;
         let mut given = filter.preference;
         let place = place(ifindex, parent, filter);
         self.ask(RTM_NEWTFILTER, flags, &place, &attributes, |header, _| {
