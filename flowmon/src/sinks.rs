@@ -5,6 +5,7 @@ mod findings;
 mod json;
 mod table;
 mod units;
+mod verdicts;
 mod writer;
 
 pub use escape::escaped;

@@ -27,8 +27,7 @@ const MOST_GONE: usize = 4096;
 #[derive(Debug, Default)]
 pub(super) struct Pods {
     inventory: Inventory,
-    /// Which of the inventory's pods has an address; the first of several.
-    claimed: HashMap<IpAddr, PodId>,
+    claims: Claims,
     /// By the interface's index.
     learned: BTreeMap<u32, Learned>,
     interfaces: HashMap<PodId, BTreeSet<u32>>,
@@ -50,6 +49,10 @@ pub struct Behind<'a> {
     pub networks: &'a [IpNetwork],
 }
 
+/// Which of the inventory's pods have an address.
+#[derive(Debug, Default)]
+struct Claims(HashMap<IpAddr, Vec<PodId>>);
+
 #[derive(Debug)]
 struct Learned {
     identity: Arc<Identity>,
@@ -68,13 +71,13 @@ impl Pods {
     /// A ruleset was made of this inventory: puts into it what was learned besides.
     pub(super) fn begin(&mut self, inventory: Inventory, ruleset: &mut Ruleset) {
         self.inventory = inventory;
-        self.claimed.clear();
+        self.claims.0.clear();
         for (id, pod) in &self.inventory.pods {
-            claim(&mut self.claimed, id, pod);
+            self.claims.add(id, pod);
         }
         self.interfaces.clear();
         for (ifindex, learned) in &mut self.learned {
-            learned.id = called(&self.claimed, &learned.identity, &learned.addresses);
+            learned.id = self.claims.called(&learned.identity, &learned.addresses);
             if let Some(id) = &learned.id {
                 let interfaces = self.interfaces.entry(id.clone()).or_default();
                 interfaces.insert(*ifindex);
@@ -91,16 +94,11 @@ impl Pods {
     /// A pod of the inventory has come or changed, or is gone.
     pub(super) fn declare(&mut self, id: &PodId, pod: Option<Pod>, ruleset: &mut Ruleset) {
         if let Some(before) = self.inventory.pods.remove(id) {
-            for address in &before.addresses {
-                let address = address.to_canonical();
-                if self.claimed.get(&address) == Some(id) {
-                    self.claimed.remove(&address);
-                }
-            }
+            self.claims.remove(id, &before);
         }
         let is_gone = pod.is_none();
         if let Some(pod) = pod {
-            claim(&mut self.claimed, id, &pod);
+            self.claims.add(id, &pod);
             self.inventory.pods.insert(id.clone(), pod);
         }
         if is_gone && !self.interfaces.contains_key(id) {
@@ -136,7 +134,7 @@ impl Pods {
                 identity: Arc::clone(found.identity),
                 addresses: found.addresses.to_vec(),
                 networks: found.networks.to_vec(),
-                id: called(&self.claimed, found.identity, found.addresses),
+                id: self.claims.called(found.identity, found.addresses),
             };
             let after = learned.id.clone();
             let before = self.learned.insert(found.ifindex, learned);
@@ -173,12 +171,12 @@ impl Pods {
 
     /// The pod that is called so, and has this address.
     pub(super) fn called(&self, identity: &Identity, address: IpAddr) -> Option<PodId> {
-        called(&self.claimed, identity, &[address])
+        self.claims.called(identity, &[address])
     }
 
     /// The pod of the inventory that has an address.
     pub(super) fn with(&self, address: IpAddr) -> Option<&PodId> {
-        self.claimed.get(&address)
+        self.claims.of(&address)
     }
 
     fn moved(&mut self, ifindex: u32, before: Option<&PodId>, after: Option<&PodId>) {
@@ -200,7 +198,7 @@ impl Pods {
     fn rename(&mut self, ruleset: &mut Ruleset) {
         let mut renamed = Vec::new();
         for (ifindex, learned) in &mut self.learned {
-            let id = called(&self.claimed, &learned.identity, &learned.addresses);
+            let id = self.claims.called(&learned.identity, &learned.addresses);
             if id != learned.id {
                 let before = std::mem::replace(&mut learned.id, id.clone());
                 renamed.push((*ifindex, before, id));
@@ -307,40 +305,56 @@ impl Learned {
     }
 }
 
-fn claim(claimed: &mut HashMap<IpAddr, PodId>, id: &PodId, pod: &Pod) {
-    if pod.host_network {
-        return;
+impl Claims {
+    fn add(&mut self, id: &PodId, pod: &Pod) {
+        for address in claimed(pod) {
+            self.0.entry(address).or_default().push(id.clone());
+        }
     }
-    for address in &pod.addresses {
-        let claimant = claimed.entry(address.to_canonical());
-        claimant.or_insert_with(|| id.clone());
+
+    fn remove(&mut self, id: &PodId, pod: &Pod) {
+        for address in claimed(pod) {
+            if let Some(claimants) = self.0.get_mut(&address) {
+                claimants.retain(|claimant| claimant != id);
+                if claimants.is_empty() {
+                    self.0.remove(&address);
+                }
+            }
+        }
+    }
+
+    /// The only one who has it.
+    fn of(&self, address: &IpAddr) -> Option<&PodId> {
+        match self.0.get(&address.to_canonical())?.as_slice() {
+            [id] => Some(id),
+            _ => None,
+        }
+    }
+
+    /// The pod that somebody is, by name, or what is no pod of Kubernetes by address.
+    fn called(&self, identity: &Identity, addresses: &[IpAddr]) -> Option<PodId> {
+        let by_name = || {
+            let namespace = identity.namespace.clone();
+            Some(PodId {
+                namespace: namespace.unwrap_or_else(|| "default".into()),
+                name: identity.name.clone()?,
+            })
+        };
+        let by_address = || addresses.iter().find_map(|it| self.of(it)).cloned();
+        match identity.kind {
+            EndpointKind::Pod => by_name(),
+            EndpointKind::Container | EndpointKind::Netns => by_address().or_else(by_name),
+            _ => None,
+        }
     }
 }
 
-/// The pod that somebody is, by name, or what is no pod of Kubernetes by address.
-fn called(
-    claimed: &HashMap<IpAddr, PodId>,
-    identity: &Identity,
-    addresses: &[IpAddr],
-) -> Option<PodId> {
-    let by_name = || {
-        Some(PodId {
-            namespace: identity
-                .namespace
-                .clone()
-                .unwrap_or_else(|| "default".into()),
-            name: identity.name.clone()?,
-        })
-    };
-    let by_address = || {
-        addresses
-            .iter()
-            .find_map(|address| claimed.get(&address.to_canonical()))
-            .cloned()
-    };
-    match identity.kind {
-        EndpointKind::Pod => by_name(),
-        EndpointKind::Container | EndpointKind::Netns => by_address().or_else(by_name),
-        _ => None,
-    }
+/// Whoever uses its node's network has none of its own.
+fn claimed(pod: &Pod) -> impl Iterator<Item = IpAddr> {
+    let own = !pod.host_network;
+    let addresses = pod.addresses.iter().filter(move |_| own);
+    addresses.map(IpAddr::to_canonical)
 }
+
+#[cfg(test)]
+mod tests;

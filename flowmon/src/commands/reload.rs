@@ -6,7 +6,7 @@ use std::{path::PathBuf, thread, time::Duration};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::mpsc,
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
 
 use super::{Exit, Failure, documents, files, runtime};
@@ -22,6 +22,9 @@ use crate::{
 /// not later than after so many times that.
 const QUIET: Duration = Duration::from_millis(50);
 const MOST_WAITS: usize = 10;
+
+/// After they were read there is a rest of so many times as long as that took.
+const REST: u32 = 4;
 
 /// Where the kernel can't tell of changes, they are looked for this often.
 const POLL: Duration = Duration::from_secs(10);
@@ -96,9 +99,12 @@ impl Follower {
             // Folders come and go, so they are looked for each time. Watched before they are read, so
             // that nothing is missed.
             let changes = self.watch();
+            let began = Instant::now();
             if !self.reread().await {
                 return;
             }
+            // What changes all the time is not read all the time.
+            sleep(began.elapsed() * REST).await;
             tokio::select! {
                 () = changed(changes.as_ref()) => {}
                 () = hung_up(hangups.as_mut()) => {}

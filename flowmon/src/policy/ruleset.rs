@@ -123,8 +123,8 @@ impl Ruleset {
         }
     }
 
-    /// A pod is gone, and has no address any more, but is not forgotten: there may be connections of
-    /// its. Returns whether it was there.
+    /// A pod is gone and tells of no address any more, but is not forgotten: there may be connections
+    /// of its. Returns whether it was there.
     pub fn vacate(&mut self, id: &PodId) -> bool {
         let Some(pod) = self.pods.get(id).map(Arc::clone) else {
             return false;
@@ -138,7 +138,7 @@ impl Ruleset {
             ports: pod.ports.clone(),
             ports_unknown: pod.ports_unknown,
             node: pod.node.clone(),
-            host_addresses: pod.host_addresses.clone(),
+            host_addresses: Box::default(),
             host_network: pod.host_network,
         };
         self.pods.insert(id.clone(), Arc::new(gone));

@@ -10,7 +10,8 @@ use flowmon_common::{FlowKey, Totals, probe::UNIT_NS};
 
 use super::{
     Format, Overview, Told, escaped, findings,
-    units::{duration, human},
+    units::{duration, fitted, human},
+    verdicts,
 };
 use crate::{
     clock::Moment,
@@ -23,6 +24,9 @@ use crate::{
 /// Rows of talkers, and of troubles, in a snapshot: together they fit a screen.
 const TALKERS: usize = 14;
 const TROUBLES: usize = 5;
+
+/// Rows of violations in the summary.
+const VIOLATIONS: usize = 20;
 
 /// Readable in 80 columns.
 pub struct Table {
@@ -90,7 +94,15 @@ impl Format for Table {
         let seconds = now.monotonic_ns.saturating_sub(since) as f64 / 1e9;
         let mut text = header(overview, &before, seconds, now);
         let talkers = std::mem::take(&mut self.talkers);
-        talker_rows(&mut text, talkers, seconds);
+        let audited = overview.audited.as_deref();
+        let others = audited.map_or(0, |audited| {
+            verdicts::counts(&mut text, audited);
+            verdicts::lines(audited, TROUBLES)
+        });
+        talker_rows(&mut text, talkers, TALKERS - others, seconds);
+        if let Some(audited) = audited {
+            verdicts::violations(&mut text, audited, TROUBLES);
+        }
         bypass_rows(&mut text, &overview.bypassed);
         trouble_rows(&mut text, std::mem::take(&mut self.troubles));
         finding_rows(&mut text, &overview.findings);
@@ -184,7 +196,7 @@ fn coverage(overview: &Overview) -> String {
     )
 }
 
-fn talker_rows(text: &mut String, talkers: HashMap<Talk, Amount>, seconds: f64) {
+fn talker_rows(text: &mut String, talkers: HashMap<Talk, Amount>, most: usize, seconds: f64) {
     let mut rows: Vec<(Talk, Amount)> = talkers.into_iter().collect();
     let bytes = |amount: &Amount| amount.growth.tx.bytes + amount.growth.rx.bytes;
     rows.sort_by(|(a, x), (b, y)| bytes(y).cmp(&bytes(x)).then_with(|| a.cmp(b)));
@@ -194,7 +206,7 @@ fn talker_rows(text: &mut String, talkers: HashMap<Talk, Amount>, seconds: f64) 
             "ENDPOINT", "DIR", "PROTO", "PEER", "PORT", "FLOWS", "SENT/s", "RECV/s", "RTT",
         ],
     );
-    for (talk, amount) in rows.iter().take(TALKERS) {
+    for (talk, amount) in rows.iter().take(most) {
         row(
             text,
             [
@@ -210,8 +222,8 @@ fn talker_rows(text: &mut String, talkers: HashMap<Talk, Amount>, seconds: f64) 
             ],
         );
     }
-    if rows.len() > TALKERS {
-        let _infallible = writeln!(text, "… and {} more", rows.len() - TALKERS);
+    if rows.len() > most {
+        let _infallible = writeln!(text, "… and {} more", rows.len() - most);
     }
 }
 
@@ -335,16 +347,6 @@ fn round_trip((sum, count): (u64, u64)) -> String {
     duration((sum * UNIT_NS) as f64 / count as f64 / 1e9)
 }
 
-fn fitted(text: &str, width: usize) -> String {
-    let surplus = text.chars().count().saturating_sub(width);
-    if surplus == 0 {
-        return text.to_owned();
-    }
-    std::iter::once('…')
-        .chain(text.chars().skip(surplus + 1))
-        .collect()
-}
-
 fn closing(summary: &Summary) -> String {
     let mut text = format!(
         "{} flows on {} interfaces\n{:<12}{:>15}{:>18}{:>15}{:>18}\n",
@@ -365,6 +367,10 @@ fn closing(summary: &Summary) -> String {
         for (cause, count) in counts.iter().filter(|(_, count)| **count > 0) {
             let _infallible = writeln!(text, "{what} {cause}: {count}");
         }
+    }
+    if let Some(audited) = &summary.audited {
+        verdicts::counts(&mut text, audited);
+        verdicts::violations(&mut text, audited, VIOLATIONS);
     }
     latency_rows(&mut text, &summary.latency);
     bypass_rows(&mut text, &summary.bypassed);

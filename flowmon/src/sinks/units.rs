@@ -38,6 +38,17 @@ pub(super) fn duration(seconds: f64) -> String {
     }
 }
 
+/// The text in at most so many columns. What is too wide keeps its end, which tells addresses apart.
+pub(super) fn fitted(text: &str, width: usize) -> String {
+    let surplus = text.chars().count().saturating_sub(width);
+    if surplus == 0 {
+        return text.to_owned();
+    }
+    std::iter::once('…')
+        .chain(text.chars().skip(surplus + 1))
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::{duration, human};
