@@ -21,4 +21,5 @@ pub use findings::{Change, Counts, Findings, Group};
 pub use judge::{End, Flow, Judged, Judgement, NotJudged, judge};
 pub use live::{Live, Observed, Word};
 pub use pods::Behind;
+pub(crate) use recent::Recent;
 pub use who::{Party, Who};

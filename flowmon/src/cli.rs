@@ -1,4 +1,6 @@
-//! What can be typed. The only file that names clap.
+//! What can be typed. The only place that names clap.
+
+mod recorded;
 
 use std::{
     collections::BTreeMap, io::IsTerminal as _, net::IpAddr, path::PathBuf, str::FromStr,
@@ -8,11 +10,13 @@ use std::{
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use flowmon_common::{settings::MAX_FLOWS, wire::protocol};
 
+pub use recorded::{AuditArgs, SuggestArgs};
+
 use crate::{
     kernel::{Hook, XdpMode},
     policy::{self, ToOwnNode},
     selection::Pattern,
-    settings::{Audit, FailOn, Findings, Judging, Output, Places, Watch},
+    settings::{Judging, Output, Places, Watch},
 };
 
 /// Audits container networks: every flow of every container, counted exactly.
@@ -38,6 +42,8 @@ pub enum Command {
     Audit(AuditArgs),
     /// Why is a connection allowed or denied, and what would change that?
     Explain(ExplainArgs),
+    /// Write the least policies that allow what was seen.
+    Suggest(SuggestArgs),
     /// List interfaces: what is behind each, and whether `--iface all` watches it.
     Interfaces {
         /// What to print.
@@ -182,35 +188,6 @@ impl CornerArgs {
     }
 }
 
-/// `flowmon audit`
-#[derive(Debug, Args)]
-pub struct AuditArgs {
-    /// Flow logs, as `watch --output json` writes them; - is standard input.
-    #[arg(
-        long, required = true, num_args = 1.., value_name = "FILE", env = "FLOWMON_FLOWS",
-        value_delimiter = ','
-    )]
-    flows: Vec<PathBuf>,
-    #[command(flatten)]
-    judging: JudgingArgs,
-    /// What to print. json is every record again with its verdict, then a summary.
-    #[arg(long, value_enum, default_value = "table", env = "FLOWMON_OUTPUT")]
-    output: FindingsArg,
-    /// What makes it fail: denied flows (exit code 1); with undecided, also whatever could hide one
-    /// (exit code 3); or nothing.
-    #[arg(
-        long,
-        value_enum,
-        default_value = "denied",
-        value_name = "WHAT",
-        env = "FLOWMON_FAIL_ON"
-    )]
-    fail_on: FailOnArg,
-    /// Tell what changes from the verdicts in the log, and fail on what is newly denied.
-    #[arg(long, env = "FLOWMON_DIFF")]
-    diff: bool,
-}
-
 /// `flowmon explain`
 #[derive(Debug, Args)]
 pub struct ExplainArgs {
@@ -277,43 +254,6 @@ impl FromStr for AskedPort {
                 number: Some(number),
             }),
             _ => Err(expected),
-        }
-    }
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum FindingsArg {
-    Table,
-    Json,
-    Junit,
-    Sarif,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum FailOnArg {
-    Denied,
-    Undecided,
-    Never,
-}
-
-impl AuditArgs {
-    /// What it means.
-    pub fn settings(self) -> Audit {
-        Audit {
-            flows: self.flows,
-            judging: self.judging.settings(),
-            output: match self.output {
-                FindingsArg::Table => Findings::Table,
-                FindingsArg::Json => Findings::Json,
-                FindingsArg::Junit => Findings::Junit,
-                FindingsArg::Sarif => Findings::Sarif,
-            },
-            fail_on: match self.fail_on {
-                FailOnArg::Denied => FailOn::Denied,
-                FailOnArg::Undecided => FailOn::Undecided,
-                FailOnArg::Never => FailOn::Never,
-            },
-            diff: self.diff,
         }
     }
 }

@@ -9,7 +9,9 @@ mod documents;
 mod explain;
 mod files;
 mod interfaces;
+mod logs;
 mod reload;
+mod suggest;
 mod watch;
 
 use std::{fmt, process::ExitCode};
@@ -82,6 +84,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Check(args) => check::run(&args),
         Command::Audit(args) => audit::run(&args.settings()),
         Command::Explain(args) => explain::run(&args),
+        Command::Suggest(args) => suggest::run(&args.settings()),
         Command::Interfaces { output, places } => interfaces::run(output, &places.settings()),
         Command::Cleanup => cleanup::run(),
         Command::Doctor { places } => doctor::run(&places.settings()),

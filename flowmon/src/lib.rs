@@ -18,3 +18,4 @@ pub mod report;
 pub mod selection;
 pub mod settings;
 pub mod sinks;
+pub mod suggest;

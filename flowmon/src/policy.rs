@@ -14,6 +14,7 @@ pub mod place;
 pub mod rules;
 pub mod ruleset;
 pub mod verdict;
+pub mod yaml;
 
 pub use document::Documents;
 pub use explain::Explanation;

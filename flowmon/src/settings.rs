@@ -85,6 +85,15 @@ pub struct Audit {
     pub diff: bool,
 }
 
+/// Everything a suggestion needs to know.
+#[derive(Debug, Clone)]
+pub struct Suggest {
+    /// Logs of what was seen; `-` is standard input.
+    pub flows: Vec<PathBuf>,
+    /// Policies that are there already, if any, and who is who.
+    pub judging: Judging,
+}
+
 /// How findings are printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Findings {

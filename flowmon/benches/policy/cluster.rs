@@ -96,6 +96,7 @@ impl Cluster {
         Pod {
             labels: labels(&[("app", app), ("pod-template-hash", "5c689d88bb")]),
             addresses: vec![self.address(namespace, pod)],
+            owner: None,
             node: Some(format!("node-{node}").into()),
             host_addresses: vec![node_address(node)],
             host_network: false,

@@ -140,7 +140,7 @@ impl Flow {
     }
 
     /// Is it of a kind that no policy is about?
-    fn is_apart(&self) -> Option<NotJudged> {
+    pub fn is_apart(&self) -> Option<NotJudged> {
         let message = self.icmp.map(|icmp| icmp.kind);
         match (self.protocol, message) {
             (Protocol::Ethernet(_), _) => Some(NotJudged::NotIp),

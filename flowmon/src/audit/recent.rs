@@ -8,7 +8,7 @@ use std::{
 /// Keeps what was used lately: in two generations, the older of which is forgotten as a whole when
 /// the younger is full. What is asked for becomes young again.
 #[derive(Debug)]
-pub(super) struct Recent<V> {
+pub(crate) struct Recent<V> {
     young: Map<V>,
     old: Map<V>,
     generation: usize,
@@ -19,7 +19,7 @@ type Map<V> = HashMap<u128, V, BuildHasherDefault<AlreadyHashed>>;
 
 impl<V> Recent<V> {
     /// Keeps so many at most.
-    pub(super) fn new(most: usize) -> Self {
+    pub(crate) fn new(most: usize) -> Self {
         Self {
             young: Map::default(),
             old: Map::default(),
@@ -29,17 +29,17 @@ impl<V> Recent<V> {
     }
 
     /// How many were forgotten so far.
-    pub(super) const fn forgotten(&self) -> u64 {
+    pub(crate) const fn forgotten(&self) -> u64 {
         self.forgotten
     }
 
     /// Takes what is kept for this key.
-    pub(super) fn remove(&mut self, key: u128) -> Option<V> {
+    pub(crate) fn remove(&mut self, key: u128) -> Option<V> {
         self.young.remove(&key).or_else(|| self.old.remove(&key))
     }
 
     /// What is kept for this key.
-    pub(super) fn get_mut(&mut self, key: u128) -> Option<&mut V> {
+    pub(crate) fn get_mut(&mut self, key: u128) -> Option<&mut V> {
         if !self.young.contains_key(&key) {
             let value = self.old.remove(&key)?;
             self.insert(key, value);
@@ -48,7 +48,7 @@ impl<V> Recent<V> {
     }
 
     /// Keeps a value for a key that has none.
-    pub(super) fn insert(&mut self, key: u128, value: V) {
+    pub(crate) fn insert(&mut self, key: u128, value: V) {
         if self.young.len() >= self.generation {
             let younger = std::mem::take(&mut self.young);
             self.forgotten += std::mem::replace(&mut self.old, younger).len() as u64;

@@ -7,21 +7,18 @@ mod places;
 mod table;
 mod why;
 
-use std::{
-    fs::File,
-    io::{self, BufWriter, ErrorKind, Read, Write},
-    os::unix::fs::FileTypeExt as _,
-    path::Path,
-};
+use std::io::{self, BufWriter, ErrorKind, Write};
 
-use super::{Exit, Failure, documents};
+use super::{
+    Exit, Failure, documents,
+    logs::{self, Source, Stopped, Told},
+};
 use crate::{
     audit::{Audit, End, Findings, Flow, Group, Who},
     policy::{Connection, Inventory, PolicySet, Ruleset},
     settings::{self, FailOn},
-    sinks::escaped,
 };
-use feed::{Feed, Stopped, Told};
+use feed::Feed;
 use json::Records;
 
 /// What was found, and what it takes to tell it.
@@ -34,38 +31,11 @@ struct Report<'a> {
 }
 
 pub(super) fn run(settings: &settings::Audit) -> Result<Exit, Failure> {
-    let sources = open(settings)?;
+    let sources = logs::open(&settings.flows)?;
     let policies = documents::policies(&settings.judging.policies)?;
     let inventory = documents::inventory(&settings.judging.inventory)?;
     let out = io::stdout().lock();
     replay(settings, sources, &policies, &inventory, out)
-}
-
-/// A log by its name.
-type Source = (String, Box<dyn Read>);
-
-/// Opens all logs before anything is read: a mistyped name must not cost an hour.
-fn open(settings: &settings::Audit) -> Result<Vec<Source>, Failure> {
-    settings.flows.iter().map(|path| source(path)).collect()
-}
-
-fn source(path: &Path) -> Result<Source, Failure> {
-    if path == Path::new("-") {
-        return Ok(("standard input".to_owned(), Box::new(io::stdin().lock())));
-    }
-    let name = path.display().to_string();
-    let failed = |error: &dyn std::fmt::Display| {
-        Failure::new(Exit::Usage, format_args!("{}: {error}", escaped(&name)))
-    };
-    let file = File::open(path).map_err(|error| failed(&error))?;
-    let kind = file.metadata().map_err(|error| failed(&error))?.file_type();
-    if kind.is_dir() {
-        return Err(failed(&"is a folder; name the logs in it"));
-    }
-    if kind.is_block_device() {
-        return Err(failed(&"is a disk, not a flow log"));
-    }
-    Ok((name, Box::new(file)))
 }
 
 fn replay(
@@ -95,11 +65,7 @@ fn replay(
                 result = Err(error);
                 break;
             }
-            Err(Stopped::Input(line, error)) => {
-                let name = escaped(&name);
-                let message = format_args!("{name}:{line}: {error}");
-                return Err(Failure::new(Exit::Usage, message));
-            }
+            Err(Stopped::Input(line, error)) => return Err(logs::unread(&name, line, &error)),
         }
     }
     let report = Report {

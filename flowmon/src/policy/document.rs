@@ -55,6 +55,21 @@ impl Documents {
     }
 }
 
+/// Would the API server take it for a label?
+pub fn is_label(key: &str, value: &str) -> bool {
+    syntax::label_key(key).is_ok() && syntax::label_value(value).is_ok()
+}
+
+/// Would the API server take it for the name of a namespace?
+pub fn is_namespace(name: &str) -> bool {
+    syntax::dns_label(name).is_ok()
+}
+
+/// Would the API server take it for the name of a port?
+pub fn is_port_name(name: &str) -> bool {
+    syntax::port_name(name).is_ok()
+}
+
 /// Reads files, each with its name and its text: YAML or JSON, with as many documents as it likes.
 pub fn read<'a>(files: impl IntoIterator<Item = (Arc<str>, &'a str)>) -> Documents {
     let mut reader = Reader::default();

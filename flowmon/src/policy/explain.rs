@@ -4,7 +4,6 @@ mod describe;
 mod suggest;
 mod text;
 mod trace;
-mod yaml;
 
 use std::net::IpAddr;
 

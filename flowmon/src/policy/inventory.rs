@@ -48,6 +48,8 @@ pub struct Pod {
     /// Its addresses, one of each family at most. Empty when it has none, or has run to completion:
     /// then its address may be another's.
     pub addresses: Vec<IpAddr>,
+    /// What made it.
+    pub owner: Option<Owner>,
     /// The node it runs on.
     pub node: Option<Arc<str>>,
     /// Addresses of that node, as the pod's status has them.
@@ -59,6 +61,15 @@ pub struct Pod {
     pub ports: Vec<NamedPort>,
     /// Whether it has more of these is not known: it was not Kubernetes that told of it.
     pub ports_unknown: bool,
+}
+
+/// What makes pods: of those of a `ReplicaSet` its `Deployment`, of a `CronJob`'s that.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Owner {
+    /// Its kind.
+    pub kind: Arc<str>,
+    /// Its name.
+    pub name: Arc<str>,
 }
 
 /// A container port with a name.

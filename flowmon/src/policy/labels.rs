@@ -7,6 +7,28 @@ pub use crate::model::Labels;
 /// The label that every namespace has: its name.
 pub const NAME_LABEL: &str = "kubernetes.io/metadata.name";
 
+/// Labels that tell one revision, one replica or one run from another.
+const PASSING: [&str; 11] = [
+    "pod-template-hash",
+    "controller-revision-hash",
+    "pod-template-generation",
+    "statefulset.kubernetes.io/pod-name",
+    "apps.kubernetes.io/pod-index",
+    "controller-uid",
+    "job-name",
+    "batch.kubernetes.io/controller-uid",
+    "batch.kubernetes.io/job-name",
+    "batch.kubernetes.io/job-completion-index",
+    "batch.kubernetes.io/job-attempt",
+];
+
+/// Those that will be the same tomorrow, for every replica.
+pub fn lasting(labels: &Labels) -> Labels {
+    let mut lasting = labels.clone();
+    lasting.retain(|key, _| !PASSING.contains(&&**key));
+    lasting
+}
+
 /// A label selector: all of its requirements must hold; none at all selects everything.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Selector {

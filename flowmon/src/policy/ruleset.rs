@@ -17,6 +17,7 @@ pub(super) mod compiled;
 pub(super) mod ends;
 pub(super) mod matching;
 pub(super) mod network;
+pub mod pairing;
 pub(super) mod rule;
 mod selectors;
 mod services;

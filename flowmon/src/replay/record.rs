@@ -55,6 +55,9 @@ pub struct Record<'a> {
     /// Received by the endpoint since the flow began.
     #[serde(default)]
     pub rx: Counted,
+    /// How the connection stands, when it is TCP.
+    #[serde(borrow)]
+    pub tcp: Option<Tcp<'a>>,
     /// The message, when it is ICMP.
     pub icmp: Option<Icmp>,
     /// The verdict that was recorded, `null` too.
@@ -104,6 +107,14 @@ pub struct Remote<'a> {
     /// Its name.
     #[serde(borrow)]
     pub name: Option<Text<'a>>,
+}
+
+/// How a connection stands.
+#[derive(Debug, Deserialize)]
+pub struct Tcp<'a> {
+    /// `established`, `refused`, …
+    #[serde(borrow)]
+    pub state: Option<Text<'a>>,
 }
 
 /// Packets and bytes of one direction.

@@ -158,6 +158,7 @@ pub(crate) fn pod(dice: &mut Dice<'_>) -> Pod {
         ports_unknown: false,
         labels: labels(dice),
         addresses,
+        owner: None,
         node,
         host_addresses,
         host_network,

@@ -55,6 +55,7 @@ impl World {
                 let pod = Pod {
                     labels: labels(of_it),
                     addresses: addresses(address),
+                    owner: None,
                     node: Some("node1".into()),
                     host_addresses: addresses("172.16.0.1"),
                     host_network: false,

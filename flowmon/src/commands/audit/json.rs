@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, io};
 
 use serde::Serialize;
 
-use super::{Report, feed::Told, why};
+use super::{Report, Told, why};
 use crate::{
     audit::{Group, Judgement},
     model::{Someone, Verdict},

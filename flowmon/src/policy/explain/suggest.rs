@@ -1,16 +1,13 @@
 //! The smallest change that would allow what is denied.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use flowmon_common::wire::protocol;
 
-use super::{
-    Before, Suggestion,
-    yaml::{Yaml, list, map, number, text},
-};
+use super::{Before, Suggestion};
 use crate::policy::{
     Labels, Outcome, Reason, Ruleset, Verdict,
-    labels::{NAME_LABEL, Operator, Requirement},
+    labels::{NAME_LABEL, Operator, Requirement, lasting},
     model::{Action, Kind, PolicyId, Subject},
     ruleset::{
         class::Binding,
@@ -19,22 +16,8 @@ use crate::policy::{
         rule::Rule,
         who::{Direction, Flow, Pod, Who},
     },
+    yaml::{Yaml, list, map, match_labels, number, text},
 };
-
-/// Labels that tell one revision, one replica or one run from another.
-const PASSING: [&str; 11] = [
-    "pod-template-hash",
-    "controller-revision-hash",
-    "pod-template-generation",
-    "statefulset.kubernetes.io/pod-name",
-    "apps.kubernetes.io/pod-index",
-    "controller-uid",
-    "job-name",
-    "batch.kubernetes.io/controller-uid",
-    "batch.kubernetes.io/job-name",
-    "batch.kubernetes.io/job-completion-index",
-    "batch.kubernetes.io/job-attempt",
-];
 
 /// What would allow a flow that is denied by this verdict, if that can be said.
 pub(super) fn suggestions(
@@ -123,7 +106,7 @@ fn network_policy(ruleset: &Ruleset, flow: &Flow<'_>, isolating: &Compiled) -> O
 
 /// The pod's labels, and what else the policy that isolates it asks for.
 fn subject(pod: &Pod, isolating: &Subject) -> Yaml {
-    let mut labels = lasting(&pod.class.labels);
+    let mut labels = lasting_or_all(&pod.class.labels);
     let mut expressions = Vec::new();
     for Requirement { key, operator } in &isolating.pods.requirements {
         if labels.contains_key(key) {
@@ -220,24 +203,12 @@ fn pods(pod: &Pod) -> Yaml {
 }
 
 fn labels_of(pod: &Pod) -> Yaml {
-    map(match_labels(&lasting(&pod.class.labels)))
+    map(match_labels(&lasting_or_all(&pod.class.labels)))
 }
 
-fn match_labels(labels: &Labels) -> Vec<(&'static str, Yaml)> {
-    if labels.is_empty() {
-        return Vec::new();
-    }
-    let labels: BTreeMap<&str, _> = labels
-        .iter()
-        .map(|(key, value)| (&**key, text(value)))
-        .collect();
-    vec![("matchLabels", map(labels))]
-}
-
-/// Without those that will be others tomorrow; with them, if there are no others.
-fn lasting(labels: &Labels) -> Labels {
-    let mut lasting = labels.clone();
-    lasting.retain(|key, _| !PASSING.contains(&&**key));
+/// With those that will be others tomorrow only if there are no others.
+fn lasting_or_all(labels: &Labels) -> Labels {
+    let lasting = lasting(labels);
     if lasting.is_empty() {
         labels.clone()
     } else {

@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use super::{Backend, NamedPort, Node, Pod, PodId, Service, ServicePort, TargetPort};
+use super::{Backend, NamedPort, Node, Owner, Pod, PodId, Service, ServicePort, TargetPort};
 use crate::policy::{
     Labels,
     document::{Node as Tree, Value},
@@ -83,14 +83,46 @@ pub(super) fn pod(object: &Tree<'_>) -> Result<Pod, Broken> {
             });
         }
     }
+    let labels = labels(object)?;
     Ok(Pod {
-        labels: labels(object)?,
+        owner: owner(object, &labels),
+        labels,
         addresses,
         node: spec("nodeName").and_then(Tree::text).map(Arc::from),
         host_addresses: listed_addresses(status("hostIPs"), status("hostIP"))?,
         ports_unknown: false,
         host_network: spec("hostNetwork").is_some_and(|it| it.value == Value::Bool(true)),
         ports,
+    })
+}
+
+/// What made a pod, by its `ownerReferences`; what is in between and has a name that passes is left
+/// out.
+fn owner(object: &Tree<'_>, labels: &Labels) -> Option<Owner> {
+    let references = object.at(&["metadata", "ownerReferences"])?;
+    let controls = |owner: &&Tree<'_>| {
+        let controller = owner.get("controller").map(|it| &it.value);
+        controller == Some(&Value::Bool(true))
+    };
+    let owner = references.items().iter().find(controls)?;
+    let of = |key| owner.get(key).and_then(Tree::text);
+    let (kind, name) = (of("kind")?, of("name")?);
+    let parent = match kind {
+        "ReplicaSet" => labels
+            .get("pod-template-hash")
+            .and_then(|hash| name.strip_suffix(&**hash))
+            .map(|parent| ("Deployment", parent)),
+        // Minutes since 1970, when the job was due.
+        "Job" => Some(name.trim_end_matches(|char: char| char.is_ascii_digit()))
+            .filter(|parent| name.len() - parent.len() >= 8)
+            .map(|parent| ("CronJob", parent)),
+        _ => None,
+    };
+    let parent = parent.and_then(|(kind, parent)| Some((kind, parent.strip_suffix('-')?)));
+    let (kind, name) = parent.unwrap_or((kind, name));
+    Some(Owner {
+        kind: kind.into(),
+        name: name.into(),
     })
 }
 
