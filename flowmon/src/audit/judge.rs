@@ -58,6 +58,9 @@ pub enum NotJudged {
     IcmpError,
     /// It is `ICMPv6` neighbour discovery (RFC 4861), which to IPv6 is what ARP is to IPv4.
     NeighbourDiscovery,
+    /// It tells routers and switches which multicast groups are listened to: IGMP (RFC 3376), MLD
+    /// (RFC 3810).
+    GroupMembership,
     /// The endpoint is no pod of the pod network.
     NoPod,
 }
@@ -69,6 +72,7 @@ impl NotJudged {
             Self::NotIp => "not-ip",
             Self::IcmpError => "icmp-error",
             Self::NeighbourDiscovery => "neighbour-discovery",
+            Self::GroupMembership => "group-membership",
             Self::NoPod => "no-pod",
         }
     }
@@ -151,6 +155,10 @@ impl Flow {
             | (Protocol::Ip(protocol::ICMPV6), Some(0..128)) => Some(NotJudged::IcmpError),
             (Protocol::Ip(protocol::ICMPV6), Some(133..=137)) => {
                 Some(NotJudged::NeighbourDiscovery)
+            }
+            (Protocol::Ip(protocol::IGMP), _)
+            | (Protocol::Ip(protocol::ICMPV6), Some(130..=132 | 143)) => {
+                Some(NotJudged::GroupMembership)
             }
             _ => None,
         }
@@ -381,6 +389,8 @@ mod tests {
             (icmp(58, 1), Some(NotJudged::IcmpError)),
             (icmp(58, 128), None),
             (icmp(58, 135), Some(NotJudged::NeighbourDiscovery)),
+            (icmp(58, 143), Some(NotJudged::GroupMembership)),
+            (flow(Direction::Egress, 2), Some(NotJudged::GroupMembership)),
             (flow(Direction::Egress, 6), None),
         ] {
             assert_eq!(flow.is_apart(), expected, "{flow:?}");

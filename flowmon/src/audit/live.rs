@@ -293,3 +293,6 @@ impl Connection {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
