@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 use flowmon_common::{settings::MAX_FLOWS, wire::protocol};
 
 pub use recorded::{AuditArgs, SuggestArgs};
@@ -62,8 +62,27 @@ pub enum Command {
         #[command(flatten)]
         places: PlaceArgs,
     },
+    /// Print a script that completes flowmon's commands and options in a shell.
+    Completions {
+        /// For which shell.
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page of flowmon, or of one of its commands.
+    Man {
+        /// Which command.
+        #[arg(value_name = "COMMAND")]
+        command: Option<String>,
+        /// Write all pages into this folder instead: flowmon.1, flowmon-watch.1, …
+        #[arg(long, value_name = "FOLDER", conflicts_with = "command")]
+        into: Option<PathBuf>,
+    },
     /// Watch a throw-away bridge cni0 with containers-as-namespaces and traffic between them.
     Demo(DemoArgs),
+}
+
+/// Everything that can be typed.
+pub fn everything() -> clap::Command {
+    Cli::command()
 }
 
 /// `flowmon watch`
@@ -477,7 +496,6 @@ mod tests {
     #![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
     use super::*;
-    use clap::CommandFactory as _;
 
     #[test]
     fn ports_have_protocols() {

@@ -3,6 +3,7 @@
 mod audit;
 mod check;
 mod cleanup;
+mod completions;
 mod demo;
 mod doctor;
 mod documents;
@@ -10,6 +11,7 @@ mod explain;
 mod files;
 mod interfaces;
 mod logs;
+mod man;
 mod reload;
 mod suggest;
 mod watch;
@@ -86,6 +88,8 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Explain(args) => explain::run(&args),
         Command::Suggest(args) => suggest::run(&args.settings()),
         Command::Interfaces { output, places } => interfaces::run(output, &places.settings()),
+        Command::Completions { shell } => completions::run(shell),
+        Command::Man { command, into } => man::run(command.as_deref(), into.as_deref()),
         Command::Cleanup => cleanup::run(),
         Command::Doctor { places } => doctor::run(&places.settings()),
         Command::Demo(args) => demo::run(args),

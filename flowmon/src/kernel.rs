@@ -373,6 +373,16 @@ impl Datapath {
     }
 }
 
+/// Gives up, for the calling thread and those it starts from here on, what a daemon does not need while
+/// it runs. To be called before anything else: threads that were started keep what they have.
+pub fn give_up_privileges() -> Result<(), Error> {
+    object::raise_memlock(); // takes one of those
+    capability::give_up_others().map_err(|error| Error::System {
+        call: "giving up privileges",
+        error: error.into(),
+    })
+}
+
 /// Removes the filters that flowmons left which were killed, but for a daemon's, in the network namespace
 /// of the calling thread, and their qdiscs where nobody else uses them. Those of live flowmons, and of others, stay.
 /// Returns the interface of each filter that was removed.

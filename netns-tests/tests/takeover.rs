@@ -339,6 +339,43 @@ fn what_left_meanwhile_is_settled() -> TestResult {
 }
 
 #[test]
+fn a_daemon_keeps_no_privilege_that_it_does_not_need() -> TestResult {
+    // CAP_NET_BROADCAST, CAP_NET_ADMIN, CAP_SYS_PTRACE, CAP_PERFMON, CAP_BPF.
+    const KEPT: u64 = 1 << 11 | 1 << 12 | 1 << 19 | 1 << 38 | 1 << 39;
+    if !require_root("a_daemon_keeps_no_privilege_that_it_does_not_need") {
+        return Ok(());
+    }
+    let network = Network::new()?;
+    let mut daemon = network.start();
+    let a = network.add(&mut daemon, "a", 2)?;
+    Network::ping(&a, 1, 3)?;
+    let mut threads = 0;
+    for thread in fs::read_dir(format!("/proc/{}/task", daemon.pid()))? {
+        let status = fs::read_to_string(thread?.path().join("status"))?;
+        let field = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name));
+            u64::from_str_radix(line.unwrap_or_default().trim(), 16).ok()
+        };
+        assert_eq!(field("CapPrm:"), Some(KEPT), "{status}");
+        assert_eq!(field("CapEff:"), Some(KEPT), "{status}");
+        assert_eq!(field("CapInh:"), Some(0), "{status}");
+        assert_eq!(field("CapAmb:"), Some(0), "{status}");
+        assert_eq!(field("NoNewPrivs:"), Some(1), "{status}");
+        threads += 1;
+    }
+    assert!(threads > 2, "the writer and the sources are looked at too");
+    // And that is enough: to attach, to watch, to detach, and to go on with what another left.
+    network.lab.remove_pod(a)?;
+    daemon.wait_for_stderr("detached interface=\"vetha\"");
+    network.add(&mut daemon, "b", 3)?;
+    daemon.stop().assert_clean();
+    let mut daemon = network.start();
+    network.add(&mut daemon, "c", 4)?;
+    assert_eq!(daemon.stop().code, Some(0));
+    Ok(())
+}
+
+#[test]
 fn a_network_namespace_has_one_daemon() -> TestResult {
     if !require_root("a_network_namespace_has_one_daemon") {
         return Ok(());

@@ -26,7 +26,7 @@ pub(super) fn run(places: &Places) -> Result<Exit, Failure> {
             }
             Finding::Unknown(said) => ("unknown ", said),
         };
-        let _infallible = writeln!(text, "{mark}  {:<16}  {said}", check.name);
+        let _infallible = writeln!(text, "{mark}  {:<17}  {said}", check.name);
     }
     text += &identities(places);
     text += match exit {
@@ -54,7 +54,7 @@ fn identities(places: &Places) -> String {
             Err(Trouble::Broken(why)) => ("degraded", why.clone()),
         };
         let name = format!("names: {}", source.label());
-        let _infallible = writeln!(text, "{mark}  {name:<16}  {}", escaped(&said));
+        let _infallible = writeln!(text, "{mark}  {name:<17}  {}", escaped(&said));
     }
     text
 }

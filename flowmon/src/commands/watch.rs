@@ -7,12 +7,15 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::{Exit, Failure, documents, reload, runtime};
 use crate::{
     clock::Clock,
-    identity, pipeline,
+    identity, kernel, pipeline,
     settings::{Output, Watch},
     sinks::{Json, Sinks, Table, Text, Writer},
 };
 
 pub(super) fn run(settings: &Watch) -> Result<Exit, Failure> {
+    if settings.pinned {
+        kernel::give_up_privileges()?;
+    }
     runtime()?.block_on(watch(settings))
 }
 

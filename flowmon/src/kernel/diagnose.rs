@@ -68,7 +68,16 @@ fn privileges() -> Vec<Check> {
         };
         check(name, finding)
     });
-    told.into()
+    let unhelpful = capability::unhelpful();
+    let helpful = capability::HELPFUL.map(|(name, _, use_of_it)| {
+        let finding = if unhelpful.contains(&name) {
+            Finding::Degraded(format!("without it nobody {use_of_it}"))
+        } else {
+            Finding::Works(use_of_it.to_owned())
+        };
+        check(name, finding)
+    });
+    told.into_iter().chain(helpful).collect()
 }
 
 fn loaded(datapath: &mut Datapath) -> Check {

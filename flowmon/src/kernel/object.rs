@@ -148,7 +148,7 @@ fn fact(
 
 /// Kernels before 5.11 charge maps to `RLIMIT_MEMLOCK`. Where it can't be raised, that matters only
 /// to them, and they will say so when a map is created.
-fn raise_memlock() {
+pub(super) fn raise_memlock() {
     use nix::sys::resource::{RLIM_INFINITY, Resource, setrlimit};
     if let Err(error) = setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY) {
         tracing::debug!(%error, "RLIMIT_MEMLOCK stays as it is; only kernels before 5.11 need it raised");
