@@ -110,11 +110,17 @@ impl Live {
         self.forget();
     }
 
-    /// Takes in who is behind all interfaces, and which addresses the host has. Names may have changed
-    /// even if nothing did that policies look at.
-    pub fn learn<'a>(&mut self, behind: impl Iterator<Item = Behind<'a>>, host: &[IpAddr]) {
-        self.pods.learn(behind, host, &mut self.ruleset);
-        self.forget();
+    /// Takes in who is behind all interfaces, and which addresses the host has. `renamed` says that
+    /// somebody at another end may be somebody else.
+    pub fn learn<'a>(
+        &mut self,
+        behind: impl Iterator<Item = Behind<'a>>,
+        host: &[IpAddr],
+        renamed: bool,
+    ) {
+        if self.pods.learn(behind, host, &mut self.ruleset) || renamed {
+            self.forget();
+        }
     }
 
     /// Who exists, as far as the basis says.

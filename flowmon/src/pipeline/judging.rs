@@ -88,7 +88,9 @@ impl Judging {
 
     /// Takes in who is who by now, and what of it changed.
     pub(super) fn learn(&mut self, identities: &Identities, changes: &Changes) {
-        self.live.learn(identities.all_behind(), identities.host());
+        let behind = identities.all_behind();
+        self.live
+            .learn(behind, identities.host(), !changes.is_empty());
         if changes.is_empty() {
             return;
         }

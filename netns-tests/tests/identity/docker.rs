@@ -116,3 +116,63 @@ fn containers_of_docker() {
     let tcp = ended.said.matching(&json!({"protocol": "tcp"}));
     assert_eq!(tcp.len(), 8, "{tcp:#?}");
 }
+
+/// Into the compose project `shop` only the client may come.
+const POLICY: &str = "
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: web, namespace: shop}
+spec:
+  podSelector: {matchLabels: {app: web}}
+  ingress:
+    - from:
+        - namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: default}}
+          podSelector: {matchLabels: {name: client}}
+      ports: [{port: 8080}]
+";
+
+/// Without any inventory: names and labels are Docker's.
+#[test]
+fn containers_of_docker_are_judged_as_pods() {
+    let name = "containers_of_docker_are_judged_as_pods";
+    if !require_programs(name, &["dockerd", "docker", "busybox"]) {
+        return;
+    }
+    let node = Node::new("judged");
+    let _docker = docker(&node);
+    let project = "com.docker.compose.project=shop";
+    let detached = ["-d", "-l", "app=web", "-l", project];
+    node.tool("docker", &run("web", "10.77.5.9", &detached, &SERVE));
+    let policy = node.folder.join("policy.yaml");
+    assert!(std::fs::write(&policy, POLICY).is_ok());
+    let policy = policy.to_string_lossy();
+    let mut watch = Watch::start(&node.namespace, &["--iface", "cni0", "--policies", &policy]);
+    for (name, address) in [("client", "10.77.5.10"), ("other", "10.77.5.11")] {
+        node.tool("docker", &run(name, address, &["--rm"], &GET));
+    }
+    let judged = |record: &Value, client: &str, outcome: &str| {
+        is_flow(record, "web", client)
+            && record.pointer("/verdict/outcome") == Some(&json!(outcome))
+            && record.pointer("/verdict/policy") == Some(&json!("shop/web"))
+    };
+    let mut waiting = vec![("client", "allowed"), ("other", "denied")];
+    while !waiting.is_empty() {
+        let any = |record: &Value| {
+            let mut waiting = waiting.iter();
+            waiting.any(|(client, outcome)| judged(record, client, outcome))
+        };
+        let record = watch.wait_for_record(any);
+        waiting.retain(|(client, outcome)| !judged(&record, client, outcome));
+    }
+    node.tool("docker", &["rm", "-f", "web"]);
+    let ended = watch.stop();
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    ended.said.assert_complete();
+    let summary = &ended.said.summary;
+    let violations = summary.pointer("/violations");
+    assert_eq!(violations, Some(&json!(1)), "{summary}");
+    let denied = ended
+        .said
+        .one(&json!({"verdict": {"outcome": "denied"}, "protocol": "tcp"}));
+    assert!(is_flow(denied, "web", "other"), "{denied}");
+}

@@ -118,6 +118,10 @@ fn violations_are_counted_exactly_and_as_audit_does() -> TestResult {
     ] {
         assert_eq!(summary[field], expected, "{field}: {summary}");
     }
+    let not_judged = summary["not_judged"].as_object().ok_or("none")?;
+    let judged = 6 + 6 + 2;
+    let all = not_judged.values().filter_map(Value::as_u64).sum::<u64>() + judged;
+    assert_eq!(summary["flows"], json!(all), "each flow is in one place");
     let (flows, packets, bytes) = sum(&ended.said, "denied");
     assert_eq!(flows, 6, "the records say so too");
     let number = |group: &Value, name: &str| group[name].as_u64().unwrap_or_default();
