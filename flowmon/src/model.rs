@@ -21,7 +21,7 @@ pub use finding::{
     Amount, Connections, Finding, MANY_TARGETS, Scan, WitnessCount, Witnessed, odd_frames,
 };
 pub use flow::{Direction, Flow, Icmp, Protocol};
-pub use identity::{EndpointKind, Identity, IdentitySource, Labels};
+pub use identity::{EndpointKind, Identity, IdentitySource, Labels, NamedPort};
 pub use interface::{Interface, InterfaceCounters, LinkLayer, Peer};
 pub use latency::{Latency, Quantiles, latency};
 pub use record::{Endpoint, FlowRecord, Moments, Summary};

@@ -16,7 +16,8 @@ use crate::{
     model::{EndpointKind, Identity},
     policy::{
         Inventory, Labels, Ruleset,
-        inventory::{Pod, PodId},
+        inventory::{NamedPort, Pod, PodId},
+        model::PortProtocol,
     },
 };
 
@@ -241,10 +242,12 @@ impl Pods {
             }
             (None, Some(labels)) => Pod {
                 labels,
-                // Only Kubernetes' own API tells.
-                ports_unknown: learned
-                    .iter()
-                    .any(|learned| learned.identity.kind == EndpointKind::Pod),
+                ports_unknown: learned.iter().any(|learned| {
+                    let Identity {
+                        kind, all_ports, ..
+                    } = &*learned.identity;
+                    *kind != EndpointKind::Netns && !all_ports
+                }),
                 ..Pod::default()
             },
             // It has labels, and nobody has said which.
@@ -258,6 +261,14 @@ impl Pods {
             .flat_map(|learned| &learned.addresses)
             .copied()
             .collect();
+        let ports = learned.iter().flat_map(|learned| learned.ports());
+        for port in ports {
+            // Whatever is declared goes over what was found.
+            let is_it = |it: &NamedPort| it.name == port.name && it.protocol == port.protocol;
+            if !pod.ports.iter().any(is_it) {
+                pod.ports.push(port);
+            }
+        }
         if !addresses.is_empty() {
             pod.addresses = addresses.into_iter().collect();
         }
@@ -295,6 +306,18 @@ impl Learned {
         Arc::ptr_eq(&self.identity, found.identity)
             && self.addresses == found.addresses
             && self.networks == found.networks
+    }
+
+    /// Those that policies know protocols of.
+    fn ports(&self) -> impl Iterator<Item = NamedPort> {
+        let ports = self.identity.ports.iter();
+        ports.filter_map(|port| {
+            Some(NamedPort {
+                name: Arc::clone(&port.name),
+                protocol: PortProtocol::from_number(port.protocol)?,
+                port: port.port,
+            })
+        })
     }
 
     /// A network namespace has none that anybody could have given it.

@@ -2,7 +2,9 @@
 //! own.
 //!
 //! For policies they are like Kubernetes: a container's namespace is its compose project, else
-//! `default`; its labels are its own and `name`.
+//! `default`; its labels are its own and `name`; its ports have names.
+
+mod ports;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -20,7 +22,8 @@ use tokio::{
 };
 
 use super::{Known, Links, Outlet, Source, Trouble, http, text};
-use crate::model::{EndpointKind, IdentitySource, Labels};
+use crate::model::{EndpointKind, IdentitySource, Labels, NamedPort};
+use ports::Port;
 
 /// Running containers.
 const CONTAINERS: &str = "/v1.40/containers/json";
@@ -64,6 +67,8 @@ struct Container {
     names: Option<Vec<String>>,
     #[serde(default)]
     labels: Option<BTreeMap<String, String>>,
+    #[serde(default)]
+    ports: Option<Vec<Port>>,
     #[serde(default)]
     created: i64,
     #[serde(default)]
@@ -212,6 +217,7 @@ fn known(which: IdentitySource, containers: &[Container], pods: &[Pod]) -> Vec<K
     let mut owner_of: HashMap<&str, usize> = HashMap::new();
     for container in owners {
         let addresses = container.addresses();
+        let ports = container.ports();
         if let Some(pod) = pod_of
             .get(container.id.as_str())
             .and_then(|&at| all.get_mut(at))
@@ -219,12 +225,18 @@ fn known(which: IdentitySource, containers: &[Container], pods: &[Pod]) -> Vec<K
             pod.addresses.extend(addresses);
             pod.addresses.sort_unstable();
             pod.addresses.dedup();
+            pod.expose(ports);
             pod.since = pod.since.into_iter().chain(container.since()).min();
             continue;
         }
         owner_of.insert(&container.id, all.len());
         let mut known = container.known(which);
         known.addresses = addresses;
+        if known.pod_uid.is_none() {
+            // Podman lists only those that are published.
+            known.identity.all_ports = which == IdentitySource::Docker;
+            known.expose(ports);
+        }
         all.push(known);
     }
     for container in guests {
@@ -233,6 +245,9 @@ fn known(which: IdentitySource, containers: &[Container], pods: &[Pod]) -> Vec<K
         let owner = owner_of.get(owner).and_then(|&at| all.get_mut(at));
         if let (Some(owner), Some(id)) = (owner, text::clean_some(&container.id)) {
             owner.ids.push(id);
+            if owner.pod_uid.is_none() {
+                owner.expose(container.ports());
+            }
         }
     }
     // In an order of their own, to tell whether anything changed.
@@ -269,6 +284,10 @@ impl Container {
 
     fn since(&self) -> Option<Timestamp> {
         Timestamp::from_second(self.created).ok()
+    }
+
+    fn ports(&self) -> Vec<NamedPort> {
+        ports::named(self.ports.as_deref().unwrap_or_default())
     }
 
     fn addresses(&self) -> Vec<IpAddr> {

@@ -195,6 +195,11 @@ fn merged(known: &[&Known]) -> Identity {
             .iter()
             .find_map(|identity| identity.container_id.clone()),
         labels: labels(&of_kind, known),
+        ports: of_kind
+            .iter()
+            .flat_map(|identity| identity.ports.iter().cloned())
+            .collect(),
+        all_ports: of_kind.iter().any(|identity| identity.all_ports),
         source: some
             .filter(|identity| identity.kind != EndpointKind::Unknown)
             .and_then(|identity| identity.source),

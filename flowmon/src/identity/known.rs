@@ -5,7 +5,7 @@ use std::{net::IpAddr, sync::Arc};
 use ipnetwork::IpNetwork;
 use jiff::Timestamp;
 
-use crate::model::{EndpointKind, Identity, IdentitySource};
+use crate::model::{EndpointKind, Identity, IdentitySource, NamedPort};
 
 /// Somebody, and what the others may know them by.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,6 +49,14 @@ impl Known {
             runtime: None,
             since: None,
         }
+    }
+
+    /// It has these ports too.
+    pub(super) fn expose(&mut self, ports: Vec<NamedPort>) {
+        let known = &mut self.identity.ports;
+        known.extend(ports);
+        known.sort_unstable();
+        known.dedup();
     }
 
     /// Do both speak of different endpoints? One that is called by a name may have had it from

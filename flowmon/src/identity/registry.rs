@@ -266,6 +266,8 @@ impl Attachment {
                     Arc::new(Identity {
                         container_id: identity.container_id.or_else(|| known.container_id.clone()),
                         labels: identity.labels.or_else(|| known.labels.clone()),
+                        ports: more(identity.ports, &known.ports),
+                        all_ports: identity.all_ports || known.all_ports,
                         ..identity
                     })
                 };
@@ -278,6 +280,15 @@ impl Attachment {
                 }
             }
         }
+    }
+}
+
+/// Those, or if there are none what was there before.
+fn more<T: Clone>(some: Vec<T>, before: &[T]) -> Vec<T> {
+    if some.is_empty() {
+        before.to_vec()
+    } else {
+        some
     }
 }
 

@@ -67,9 +67,26 @@ pub struct Identity {
     /// Labels; empty only when it is known to have none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub labels: Option<Labels>,
+    /// Ports that policies know by a name.
+    #[serde(skip)]
+    pub ports: Vec<NamedPort>,
+    /// It is known to have no others.
+    #[serde(skip)]
+    pub all_ports: bool,
     /// Who says so: whoever gave the name, or what else is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub source: Option<IdentitySource>,
+}
+
+/// A port of somebody's by a name.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct NamedPort {
+    /// Its name.
+    pub name: Arc<str>,
+    /// IP protocol number.
+    pub protocol: u8,
+    /// Its number, where they listen.
+    pub port: u16,
 }
 
 impl Identity {
@@ -81,6 +98,8 @@ impl Identity {
             name: None,
             container_id: None,
             labels: None,
+            ports: Vec::new(),
+            all_ports: false,
             source: None,
         }
     }

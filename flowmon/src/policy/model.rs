@@ -247,6 +247,16 @@ impl PortProtocol {
         }
     }
 
+    /// The one of this number.
+    pub const fn from_number(number: u8) -> Option<Self> {
+        match number {
+            6 => Some(Self::Tcp),
+            17 => Some(Self::Udp),
+            132 => Some(Self::Sctp),
+            _ => None,
+        }
+    }
+
     /// As in a document.
     pub const fn label(self) -> &'static str {
         match self {

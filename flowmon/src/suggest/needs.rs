@@ -6,8 +6,6 @@ use std::{
     sync::Arc,
 };
 
-use flowmon_common::wire::protocol;
-
 use super::{
     Seen, Sighting,
     question::{Questions, Why, counted, not_allowed},
@@ -378,12 +376,8 @@ impl Finder<'_> {
         let Protocol::Ip(number) = sighting.flow.protocol else {
             return Err(Why::Undecided(Reason::UndefinedProtocol));
         };
-        let protocol = match number {
-            protocol::TCP => PortProtocol::Tcp,
-            protocol::UDP => PortProtocol::Udp,
-            protocol::SCTP => PortProtocol::Sctp,
-            _ => return Err(Why::Undecided(Reason::UndefinedProtocol)),
-        };
+        let protocol = PortProtocol::from_number(number);
+        let protocol = protocol.ok_or(Why::Undecided(Reason::UndefinedProtocol))?;
         let port = pairing.port.filter(|port| *port > 0);
         let port = port.ok_or(Why::Undecided(Reason::UnknownPort))?;
         let named = self.named(&pairing.responder, protocol, port);

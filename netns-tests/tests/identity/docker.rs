@@ -1,6 +1,6 @@
 //! A real Docker: its containers are named, at both ends.
 
-use std::{path::Path, process::Command};
+use std::{fs, path::Path, process::Command};
 
 use netns_tests::{Node, Runtime, Watch, require_programs};
 use serde_json::{Value, json};
@@ -144,7 +144,7 @@ fn containers_of_docker_are_judged_as_pods() {
     let detached = ["-d", "-l", "app=web", "-l", project];
     node.tool("docker", &run("web", "10.77.5.9", &detached, &SERVE));
     let policy = node.folder.join("policy.yaml");
-    assert!(std::fs::write(&policy, POLICY).is_ok());
+    assert!(fs::write(&policy, POLICY).is_ok());
     let policy = policy.to_string_lossy();
     let mut watch = Watch::start(&node.namespace, &["--iface", "cni0", "--policies", &policy]);
     for (name, address) in [("client", "10.77.5.10"), ("other", "10.77.5.11")] {
@@ -175,4 +175,60 @@ fn containers_of_docker_are_judged_as_pods() {
         .said
         .one(&json!({"verdict": {"outcome": "denied"}, "protocol": "tcp"}));
     assert!(is_flow(denied, "web", "other"), "{denied}");
+}
+
+/// The policy that `docs/identities.md` shows to those who use Docker.
+fn documented() -> &'static str {
+    let text = include_str!("../../../docs/identities.md");
+    let block = text.split("```yaml\n").nth(1).unwrap_or_default();
+    block.split("```").next().unwrap_or_default()
+}
+
+#[test]
+fn the_documented_policy_judges_containers() {
+    let test = "the_documented_policy_judges_containers";
+    if !require_programs(test, &["dockerd", "docker", "busybox"]) {
+        return;
+    }
+    let node = Node::new("docker-policy");
+    let _docker = docker(&node);
+    let policy = node.folder.join("redis.yaml");
+    let written = fs::write(&policy, documented());
+    assert!(written.is_ok(), "{written:?}");
+    let project = "com.docker.compose.project=shop";
+    let serve = ["/bin/httpd", "-f", "-p", "6379", "-h", "/www"];
+    let labels = [
+        "-d",
+        "-l",
+        project,
+        "-l",
+        "com.docker.compose.service=redis",
+    ];
+    let redis = [&labels[..], &["-p", "127.0.0.1:16379:6379"]].concat();
+    node.tool("docker", &run("redis", "10.77.5.9", &redis, &serve));
+    let policy = policy.to_string_lossy();
+    let mut watch = Watch::start(&node.namespace, &["--iface", "cni0", "--policies", &policy]);
+    let get = ["/bin/wget", "-qO-", "http://10.77.5.9:6379/"];
+    for (name, service) in [("cart", "cart"), ("other", "web")] {
+        let service = format!("com.docker.compose.service={service}");
+        let labels = ["--rm", "-l", project, "-l", &service];
+        let and_wait = format!("{}; sleep 1", get.join(" "));
+        let command = ["/bin/sh", "-c", &and_wait];
+        node.tool("docker", &run(name, "10.77.5.10", &labels, &command));
+        wait_for_flows(&mut watch, "name", &[("redis", name)]);
+    }
+    node.tool("docker", &["rm", "-f", "redis"]);
+    let ended = watch.stop();
+    for (name, outcome, reason) in [
+        ("cart", "allowed", "rule-matched"),
+        ("other", "denied", "no-rule-matched"),
+    ] {
+        ended.said.one(&json!({
+            "protocol": "tcp", "endpoint": {"name": "redis", "namespace": "shop"},
+            "remote": {"name": name, "namespace": "shop"},
+            "verdict": {"outcome": outcome, "reason": reason, "policy": "shop/redis"},
+        }));
+    }
+    let violations = ended.said.summary.pointer("/violations");
+    assert_eq!(violations, Some(&json!(1)));
 }

@@ -30,6 +30,20 @@ graphroot = "FOLDER/graph"
 runroot = "FOLDER/run"
 "#;
 
+/// What is published has a name.
+const POLICY: &str = "
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: web}
+spec:
+  podSelector: {matchLabels: {app: web}}
+  ingress:
+  - from: [{podSelector: {matchLabels: {name: cart}}}]
+    ports: [{port: published-18080}]
+  - from: [{podSelector: {matchLabels: {name: brief}}}]
+    ports: [{port: exposed}]
+";
+
 /// Everything goes through the service, so that it ends with the service.
 fn podman(node: &Node, args: &[&str]) -> String {
     node.tool("podman", &[&["--remote"], args].concat())
@@ -96,9 +110,19 @@ fn containers_and_pods_of_podman() -> TestResult {
     ];
     podman(
         &node,
-        &[&web[..], &["--ip", "10.77.3.9", "localhost/web:1"], &serve].concat(),
+        &[
+            &web[..],
+            &["--ip", "10.77.3.9", "-p", "127.0.0.1:18080:8080"],
+            &["localhost/web:1"],
+            &serve,
+        ]
+        .concat(),
     );
-    let mut watch = Watch::start(&node.namespace, &["--iface", "podman1"]);
+    let policy = node.folder.join("web.yaml");
+    fs::write(&policy, POLICY)?;
+    let policy = policy.to_string_lossy();
+    let arguments = ["--iface", "podman1", "--policies", &policy];
+    let mut watch = Watch::start(&node.namespace, &arguments);
     let pod = [
         "pod",
         "create",
@@ -142,7 +166,8 @@ fn containers_and_pods_of_podman() -> TestResult {
     podman(&node, &["pod", "rm", "-f", "-t", "0", "cart"]);
     podman(&node, &["rm", "-f", "-t", "0", "web"]);
     let ended = watch.stop();
-    ended.assert_clean();
+    ended.said.assert_reconciles();
+    ended.said.assert_complete();
 
     let who = |kind: &str, name: &str, labels: Value| json!({"kind": kind, "namespace": "default", "name": name, "source": "podman", "labels": labels});
     let web = who("container", "web", json!({"app": "web", "name": "web"}));
@@ -154,8 +179,14 @@ fn containers_and_pods_of_podman() -> TestResult {
         ended.said.one(&json!({
             "protocol": "tcp", "direction": "egress", "endpoint": other, "remote": web,
         }));
+        // Podman does not say which ports have names besides those that are published.
+        let verdict = match other.pointer("/name").and_then(Value::as_str) {
+            Some("cart") => json!({"outcome": "allowed", "policy": "default/web"}),
+            _ => json!({"outcome": "undecided", "reason": "unknown-port"}),
+        };
         ended.said.one(&json!({
             "protocol": "tcp", "direction": "ingress", "endpoint": web, "remote": other,
+            "verdict": verdict,
         }));
     }
     Ok(())
