@@ -9,10 +9,13 @@ use std::{
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 use flowmon_common::{settings::MAX_FLOWS, wire::protocol};
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::Targets;
 
 pub use recorded::{AuditArgs, SuggestArgs};
 
 use crate::{
+    diagnostics::{Format, Wanted},
     kernel::{Hook, XdpMode},
     policy::{self, ToOwnNode},
     selection::Pattern,
@@ -28,7 +31,45 @@ pub struct Cli {
     pub command: Command,
     /// Say more on stderr: -v for what is attached and detached, -vv for everything.
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
-    pub verbose: u8,
+    verbose: u8,
+    /// How to write what is said on stderr.
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value = "text",
+        env = "FLOWMON_LOG_FORMAT"
+    )]
+    log_format: LogFormat,
+    /// What to say on stderr: a level (error, warn, info, debug, trace), or levels by where it comes
+    /// from, as in flowmon=debug,h2=info. -v goes before it.
+    #[arg(long, global = true, value_name = "FILTER", env = "FLOWMON_LOG")]
+    log_filter: Option<Targets>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum LogFormat {
+    /// Lines for people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl Cli {
+    /// What is said on stderr, and how.
+    pub fn diagnostics(&self) -> (Format, Wanted) {
+        let format = match self.log_format {
+            LogFormat::Text => Format::Text,
+            LogFormat::Json => Format::Json,
+        };
+        let wanted = match (self.verbose, &self.log_filter) {
+            (0, Some(targets)) => Wanted::Targets(targets.clone()),
+            (0, None) => Wanted::Ours(LevelFilter::INFO),
+            (1, _) => Wanted::Ours(LevelFilter::DEBUG),
+            _ => Wanted::Ours(LevelFilter::TRACE),
+        };
+        (format, wanted)
+    }
 }
 
 /// The commands.

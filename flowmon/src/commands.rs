@@ -20,6 +20,8 @@ use std::{fmt, process::ExitCode};
 
 use crate::{
     cli::{Cli, Command},
+    clock::Clock,
+    diagnostics::Diagnostics,
     kernel, netlink, pipeline,
 };
 
@@ -81,6 +83,8 @@ impl From<pipeline::Error> for Failure {
 
 /// Does what was typed.
 pub fn run(cli: Cli) -> ExitCode {
+    let (format, wanted) = cli.diagnostics();
+    let diagnostics = Diagnostics::begin(format, wanted, || Clock::new().now());
     let result = match cli.command {
         Command::Watch(args) => watch::run(&args.settings()),
         Command::Check(args) => check::run(&args),
@@ -98,6 +102,7 @@ pub fn run(cli: Cli) -> ExitCode {
         tracing::error!("{}", failure.message);
         failure.exit
     });
+    diagnostics.end();
     ExitCode::from(exit as u8)
 }
 

@@ -52,10 +52,11 @@ const WORDS: [Words; 5] = [
 ];
 
 /// What each room may know of the others; those that compose know all.
-const ROOMS: [(&str, &[&str]); 19] = [
+const ROOMS: [(&str, &[&str]); 20] = [
     ("model", &[]),
     ("file_watch", &[]),
     ("clock", &[]),
+    ("diagnostics", &["clock"]),
     ("kernel", &["model"]),
     ("netlink", &["model"]),
     ("selection", &["model"]),
@@ -71,7 +72,10 @@ const ROOMS: [(&str, &[&str]); 19] = [
     ("sinks", &["model", "clock"]),
     ("lab", &["netlink"]),
     ("settings", &["kernel", "policy", "selection"]),
-    ("cli", &["kernel", "policy", "selection", "settings"]),
+    (
+        "cli",
+        &["diagnostics", "kernel", "policy", "selection", "settings"],
+    ),
     ("pipeline", EVERYTHING),
     ("commands", EVERYTHING),
 ];
