@@ -50,6 +50,12 @@ impl Node {
         }
     }
 
+    /// The control group that whatever runs on the node is to be in: it goes with the node.
+    pub fn cgroup(&self) -> String {
+        let name = self.folder.file_name().unwrap_or_default();
+        format!("/{}", name.to_string_lossy())
+    }
+
     /// Runs a program to its end on the node.
     ///
     /// # Panics
@@ -181,9 +187,31 @@ impl Node {
 
 impl Drop for Node {
     fn drop(&mut self) {
+        let hierarchies = fs::read_dir("/sys/fs/cgroup").into_iter().flatten();
+        let all = hierarchies.flatten().map(|hierarchy| hierarchy.path());
+        for hierarchy in all.chain([PathBuf::from("/sys/fs/cgroup")]) {
+            let group = hierarchy.join(self.cgroup().trim_start_matches('/'));
+            let deadline = Instant::now() + Duration::from_secs(5);
+            // What was killed may not have ended yet.
+            while group.exists() && !remove(&group) && Instant::now() < deadline {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        }
         // Whatever is left of it is in the system's folder for such things.
         let _left = fs::remove_dir_all(&self.folder);
     }
+}
+
+/// Removes a control group with all that are in it.
+fn remove(group: &Path) -> bool {
+    let entries = fs::read_dir(group).into_iter().flatten().flatten();
+    let groups = entries
+        .map(|entry| entry.path())
+        .filter(|path| path.is_dir());
+    for inner in groups {
+        remove(&inner);
+    }
+    fs::remove_dir(group).is_ok()
 }
 
 /// A daemon. Killed when dropped, and all that it started.

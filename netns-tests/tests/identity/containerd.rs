@@ -4,6 +4,7 @@
 use std::{collections::BTreeMap, error::Error, fs, path::Path, process::Command, time::Duration};
 
 use flowmon::identity::grpc::Service;
+use futures_util::future::try_join_all;
 use netns_tests::{Node, Runtime, Watch, require_programs};
 use prost::Message;
 use serde_json::{Value, json};
@@ -27,6 +28,9 @@ const NETWORK: &str = r#"{"cniVersion": "0.4.0", "name": "pods", "plugins": [
     {"type": "bridge", "bridge": "cni0", "isGateway": true, "ipMasq": false, "hairpinMode": true,
      "ipam": {"type": "host-local", "ranges": [[{"subnet": "10.77.1.0/24"}]],
               "routes": [{"dst": "0.0.0.0/0"}]}}]}"#;
+
+/// Pods that are made at once.
+const AT_ONCE: usize = 50;
 
 const SOCKET: &str = "/run/containerd/containerd.sock";
 
@@ -142,6 +146,7 @@ fn containerd(node: &Node) -> Result<Runtime, Box<dyn Error>> {
 struct Kubelet {
     service: Service,
     logs: String,
+    cgroup: String,
 }
 
 /// A pod, and the container in it.
@@ -152,9 +157,14 @@ struct Pod {
 
 impl Kubelet {
     async fn new(node: &Node) -> Result<Self, Box<dyn Error>> {
-        let service = Service::connect(Path::new(SOCKET), Duration::from_mins(1)).await?;
+        let service = Service::connect(Path::new(SOCKET), Duration::from_mins(3)).await?;
         let logs = node.folder.join("logs").to_string_lossy().into_owned();
-        Ok(Self { service, logs })
+        let cgroup = node.cgroup();
+        Ok(Self {
+            service,
+            logs,
+            cgroup,
+        })
     }
 
     async fn call<T: Message + Default>(
@@ -167,7 +177,10 @@ impl Kubelet {
     }
 
     async fn run(&self, name: &str, command: &[&str]) -> Result<Pod, Box<dyn Error>> {
-        let number: usize = name.bytes().map(usize::from).sum();
+        let number = name
+            .bytes()
+            .fold(0_u64, |number, byte| number << 8 | u64::from(byte));
+        let number = number & 0xffff_ffff_ffff;
         let uid = format!("5b0b8f0e-1111-4c2e-9d3a-{number:012x}");
         let labels = [
             ("app", name),
@@ -187,7 +200,7 @@ impl Kubelet {
                 .map(|(key, value)| (key.to_owned(), value.to_owned()))
                 .into(),
             linux: Some(Linux {
-                cgroup_parent: format!("/kubepods/besteffort/pod{uid}"),
+                cgroup_parent: format!("{}/kubepods/besteffort/pod{uid}", self.cgroup),
             }),
         };
         let request = RunPodSandboxRequest {
@@ -261,24 +274,18 @@ async fn pods(node: &Node) -> TestResult {
     // Several at once, whose containers say something as soon as they run, and end.
     let script = "wget -qO- http://10.77.1.2:8080/; sleep 0.2";
     let command = ["/bin/sh", "-c", script];
-    let names = ["job-1", "job-2", "job-3", "job-4", "job-5"];
-    let jobs = tokio::join!(
-        kubelet.run("job-1", &command),
-        kubelet.run("job-2", &command),
-        kubelet.run("job-3", &command),
-        kubelet.run("job-4", &command),
-        kubelet.run("job-5", &command),
-    );
-    let flows = names.map(|name| ("redis-0", name));
+    let names: Vec<String> = (0..AT_ONCE).map(|number| format!("job-{number}")).collect();
+    let jobs = names.iter().map(|name| kubelet.run(name, &command));
+    let mut pods = try_join_all(jobs).await?;
+    let flows: Vec<_> = names.iter().map(|name| ("redis-0", &**name)).collect();
     wait_for_flows(&mut watch, "labels/app", &flows);
     let sandbox = redis.sandbox.clone();
-    for pod in [jobs.0?, jobs.1?, jobs.2?, jobs.3?, jobs.4?, cart, redis] {
-        kubelet.remove(&pod).await?;
-    }
+    pods.extend([cart, redis]);
+    try_join_all(pods.iter().map(|pod| kubelet.remove(pod))).await?;
     let ended = watch.stop();
     ended.assert_clean();
     let who = |name: &str| json!({"kind": "pod", "namespace": "shop", "name": name, "source": "cni", "labels": {"app": name}});
-    for name in names.into_iter().chain(["cart-0"]) {
+    for name in names.iter().map(|name| &**name).chain(["cart-0"]) {
         let there = ended.said.one(&json!({
             "protocol": "tcp", "direction": "egress",
             "endpoint": who(name), "remote": who("redis-0"),
