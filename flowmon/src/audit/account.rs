@@ -3,6 +3,7 @@
 use std::collections::{HashMap, hash_map::Entry};
 
 use flowmon_common::{Totals, Traffic};
+use foldhash::fast::RandomState;
 use jiff::Timestamp;
 
 use super::{Change, Flow, Judgement, Party, recent::Recent};
@@ -92,7 +93,7 @@ impl Account {
         judgement: Judgement,
         before: Option<Outcome>,
         talk: impl FnOnce() -> Option<Talk>,
-        example: Flow,
+        example: &Flow,
     ) -> u32 {
         let is_worth_telling = match &judgement {
             Judgement::Not(_) => false,
@@ -120,7 +121,7 @@ impl Account {
                 flows: 0,
                 totals: Totals::default(),
                 when: None,
-                example,
+                example: example.clone(),
             });
         }
         bucket
@@ -218,14 +219,14 @@ fn subtract(from: &mut Totals, part: Totals) {
 /// Values by number, each once.
 #[derive(Debug)]
 struct Interned<T> {
-    numbers: HashMap<T, u32>,
+    numbers: HashMap<T, u32, RandomState>,
     values: Vec<T>,
 }
 
 impl<T> Default for Interned<T> {
     fn default() -> Self {
         Self {
-            numbers: HashMap::new(),
+            numbers: HashMap::default(),
             values: Vec::new(),
         }
     }

@@ -74,7 +74,7 @@ impl<V: Fn(&Connection) -> Verdicts> Audit<V> {
         });
         let known = self.connections.get_mut(connection).map(|bucket| *bucket);
         let bucket = known.unwrap_or_else(|| {
-            let bucket = self.bucket(flow(), before);
+            let bucket = self.bucket(&flow(), before);
             self.connections.insert(connection, bucket);
             bucket
         });
@@ -99,10 +99,10 @@ impl<V: Fn(&Connection) -> Verdicts> Audit<V> {
         &self.account
     }
 
-    fn bucket(&mut self, flow: Flow, before: Option<Outcome>) -> u32 {
-        let judgement = judge(&flow, &self.who, &self.verdicts);
-        let talk = talk(&self.who, &flow);
-        self.account.bucket(judgement, before, || talk, flow)
+    fn bucket(&mut self, flow: &Flow, before: Option<Outcome>) -> u32 {
+        let judgement = judge(flow, &self.who, &self.verdicts);
+        let talk = || talk(&self.who, flow);
+        self.account.bucket(judgement, before, talk, flow)
     }
 }
 

@@ -21,7 +21,7 @@ use crate::{
 /// Flows that are known by their latest report: twice what the kernel keeps.
 const FLOWS: usize = 524_288;
 /// Connections whose verdict is remembered.
-const CONNECTIONS: usize = 131_072;
+const CONNECTIONS: usize = 65_536;
 /// Groups that are told apart.
 const GROUPS: usize = 4096;
 
@@ -185,8 +185,9 @@ impl Live {
         } else {
             unknown_policies(&flow)
         };
-        let talk = self.talk(&flow, observed);
-        self.account.bucket(judgement, None, || talk, flow)
+        let pods = &self.pods;
+        let talk = || talk(pods, &flow, observed);
+        self.account.bucket(judgement, None, talk, &flow)
     }
 
     fn flow(&self, observed: &Observed<'_>) -> Flow {
@@ -217,26 +218,26 @@ impl Live {
                 .map(|address| end(address, remote_port, called(address))),
         }
     }
+}
 
-    /// Who talks to whom, by the names that records have.
-    fn talk(&self, flow: &Flow, observed: &Observed<'_>) -> Option<Talk> {
-        let party = |end: &End, identity: Option<&Identity>| {
-            let by_address = || match self.pods.with(end.address) {
-                Some(id) => Party::Pod(id.clone()),
-                None => Party::Address(end.address),
-            };
-            match &end.pod {
-                Some(id) => Party::Pod(id.clone()),
-                None => identity.and_then(party).unwrap_or_else(by_address),
-            }
+/// Who talks to whom, by the names that records have.
+fn talk(pods: &Pods, flow: &Flow, observed: &Observed<'_>) -> Option<Talk> {
+    let party = |end: &End, identity: Option<&Identity>| {
+        let by_address = || match pods.with(end.address) {
+            Some(id) => Party::Pod(id.clone()),
+            None => Party::Address(end.address),
         };
-        Some(Talk {
-            endpoint: party(flow.local.as_ref()?, Some(&observed.endpoint.identity)),
-            peer: party(flow.remote.as_ref()?, observed.remote),
-            protocol: flow.protocol,
-            port: flow.asked_port(),
-        })
-    }
+        match &end.pod {
+            Some(id) => Party::Pod(id.clone()),
+            None => identity.and_then(party).unwrap_or_else(by_address),
+        }
+    };
+    Some(Talk {
+        endpoint: party(flow.local.as_ref()?, Some(&observed.endpoint.identity)),
+        peer: party(flow.remote.as_ref()?, observed.remote),
+        protocol: flow.protocol,
+        port: flow.asked_port(),
+    })
 }
 
 /// What is no pod, by its name.

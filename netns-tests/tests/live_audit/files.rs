@@ -200,3 +200,25 @@ fn a_config_map_is_followed() -> TestResult {
     watch.stop().assert_clean();
     Ok(())
 }
+
+#[test]
+fn a_folder_goes_and_another_comes() -> TestResult {
+    if !require_root("a_folder_goes_and_another_comes") {
+        return Ok(());
+    }
+    let flowing = Flowing::new("goes")?;
+    let policies = Folder::new("goes-policies")?;
+    policies.put("green.json", &ingress("green", &["blue"]))?;
+    let mut watch = flowing.watch(&policies);
+    flowing.send()?;
+    watch.wait_for_record(is(PORT, "allowed", "rule-matched"));
+    fs::remove_dir_all(&policies.0)?;
+    watch.wait_for_stderr("what was read before stays in force");
+    fs::create_dir(&policies.0)?;
+    policies.put("green.json", &ingress("green", &["red"]))?;
+    watch.wait_for_record(is(PORT, "denied", "no-rule-matched"));
+    let ended = watch.stop();
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    ended.said.assert_complete();
+    Ok(())
+}
