@@ -1,7 +1,11 @@
 //! Policies and inventory in files: read in order to begin, and again when they change, in a thread of
 //! its own. What can't be used changes nothing.
 
-use std::{path::PathBuf, thread, time::Duration};
+use std::{
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+    thread,
+    time::Duration,
+};
 
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
@@ -14,7 +18,6 @@ use crate::{
     audit::{Amendment, Basis},
     file_watch::FileWatch,
     pipeline::Policies,
-    policy::{Inventory, PolicySet},
     settings::Judging,
 };
 
@@ -35,20 +38,16 @@ const QUEUE: usize = 16;
 /// Reads them, and follows their changes. With `on_hangup`, SIGHUP has them read again.
 pub(super) fn follow(judging: &Judging, on_hangup: bool) -> Result<Policies, Failure> {
     let (sender, amendments) = mpsc::channel(QUEUE);
-    let read = Read::of(judging)?;
-    let basis = read.basis(judging);
+    // Before they are read: what changes meanwhile is read again.
+    let digest = digest(judging);
+    let basis = read(judging)?;
     let follower = Follower {
         judging: judging.clone(),
-        read,
+        digest,
         sender,
     };
-    let is_stream = |path: &PathBuf| path.as_os_str() == "-";
-    if judging
-        .policies
-        .iter()
-        .chain(&judging.inventory)
-        .any(is_stream)
-    {
+    let mut paths = judging.policies.iter().chain(&judging.inventory);
+    if paths.any(|path| path.as_os_str() == "-") {
         tracing::debug!("standard input is read once: policies and inventory stay as they are");
     } else {
         let failed = |error| Failure::new(Exit::CannotObserve, format_args!("starting: {error}"));
@@ -64,29 +63,33 @@ pub(super) fn follow(judging: &Judging, on_hangup: bool) -> Result<Policies, Fai
     })
 }
 
-/// All documents, as they were read.
-#[derive(PartialEq)]
-struct Read {
-    policies: PolicySet,
-    inventory: Inventory,
+fn read(judging: &Judging) -> Result<Basis, Failure> {
+    let policies = documents::policies(&judging.policies)?;
+    let inventory = documents::inventory(&judging.inventory)?;
+    Ok(Basis::new(&policies, inventory, judging.corners))
 }
 
-impl Read {
-    fn of(judging: &Judging) -> Result<Self, Failure> {
-        Ok(Self {
-            policies: documents::policies(&judging.policies)?,
-            inventory: documents::inventory(&judging.inventory)?,
-        })
+/// Tells whether anything in the files has changed. What can't be used is told once, not whenever
+/// something near it changes.
+fn digest(judging: &Judging) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    for paths in [&judging.policies, &judging.inventory] {
+        match files::read(paths, |name, text| (name, text).hash(&mut hasher)) {
+            Ok(unreadable) => {
+                for problem in unreadable {
+                    problem.message.hash(&mut hasher);
+                }
+            }
+            Err(failure) => failure.message.hash(&mut hasher),
+        }
     }
-
-    fn basis(&self, judging: &Judging) -> Basis {
-        Basis::new(&self.policies, self.inventory.clone(), judging.corners)
-    }
+    hasher.finish()
 }
 
 struct Follower {
     judging: Judging,
-    read: Read,
+    /// Of what was read last.
+    digest: u64,
     sender: mpsc::Sender<Amendment>,
 }
 
@@ -95,21 +98,26 @@ impl Follower {
         let mut hangups = on_hangup
             .then(|| signal(SignalKind::hangup()).ok())
             .flatten();
+        let mut is_asked = false;
         while !self.sender.is_closed() {
             // Folders come and go, so they are looked for each time. Watched before they are read, so
             // that nothing is missed.
             let changes = self.watch();
             let began = Instant::now();
-            if !self.reread().await {
-                return;
+            let digest = digest(&self.judging);
+            if is_asked || digest != self.digest {
+                self.digest = digest;
+                if !self.reread().await {
+                    return;
+                }
             }
             // What changes all the time is not read all the time.
             sleep(began.elapsed() * REST).await;
-            tokio::select! {
-                () = changed(changes.as_ref()) => {}
-                () = hung_up(hangups.as_mut()) => {}
+            is_asked = tokio::select! {
+                () = changed(changes.as_ref()) => false,
+                () = hung_up(hangups.as_mut()) => true,
                 () = self.sender.closed() => return,
-            }
+            };
             for _ in 0..MOST_WAITS {
                 if timeout(QUIET, changed(changes.as_ref())).await.is_err() {
                     break;
@@ -136,27 +144,21 @@ impl Follower {
 
     /// Returns whether anybody wants to know.
     async fn reread(&mut self) -> bool {
-        let (amendment, error) = match Read::of(&self.judging) {
-            Ok(read) if read == self.read => return true,
-            Ok(read) => {
-                self.read = read;
-                let basis = self.read.basis(&self.judging);
-                (Amendment::Whole(Box::new(basis)), None)
+        let (amendment, said) = match read(&self.judging) {
+            Ok(basis) => {
+                let policies: usize = basis.policies.values().sum();
+                let pods = basis.inventory.pods.len();
+                (Amendment::Whole(Box::new(basis)), Ok((policies, pods)))
             }
-            Err(failure) => (Amendment::Refused, Some(failure)),
+            Err(failure) => (Amendment::Refused, Err(failure)),
         };
         // Who reads that it was read may rely on it.
         let is_heard = self.sender.send(amendment).await.is_ok();
-        match error {
-            None => {
-                let Read {
-                    policies,
-                    inventory,
-                } = &self.read;
-                let (policies, pods) = (policies.policies.len(), inventory.pods.len());
+        match said {
+            Ok((policies, pods)) => {
                 tracing::info!("judging by {policies} policies and {pods} pods, read anew");
             }
-            Some(failure) => {
+            Err(failure) => {
                 tracing::error!("{}: what was read before stays in force", failure.message);
             }
         }
@@ -180,5 +182,45 @@ async fn hung_up(hangups: Option<&mut Signal>) {
     match hangups {
         Some(hangups) => _ = hangups.recv().await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
+
+    use std::fs;
+
+    use nix::sys::signal::{Signal, raise};
+
+    use super::*;
+
+    const POLICY: &str = "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\n\
+         metadata: {name: p, namespace: default}\nspec: {podSelector: {}}";
+
+    #[test]
+    fn a_hangup_has_it_read_again() {
+        let folder = std::env::temp_dir().join(format!("flowmon-reload-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let path = folder.join("policy.yaml");
+        fs::write(&path, POLICY).unwrap();
+        let judging = Judging {
+            policies: vec![folder.clone()],
+            inventory: Vec::new(),
+            corners: crate::policy::Settings::default(),
+        };
+        let mut policies = follow(&judging, true).unwrap();
+        let by_kind = policies.basis.map(|basis| basis.policies);
+        assert_eq!(by_kind.unwrap().get("NetworkPolicy"), Some(&1));
+        let mut next = || policies.amendments.blocking_recv();
+        fs::write(&path, "nonsense").unwrap();
+        assert!(matches!(next(), Some(Amendment::Refused)));
+        // What is no document is nobody's concern.
+        fs::write(folder.join("notes.txt"), "nonsense").unwrap();
+        raise(Signal::SIGHUP).unwrap();
+        assert!(matches!(next(), Some(Amendment::Refused)));
+        fs::write(&path, POLICY.replace("name: p", "name: q")).unwrap();
+        assert!(matches!(next(), Some(Amendment::Whole(_))));
+        fs::remove_dir_all(folder).unwrap();
     }
 }

@@ -7,7 +7,7 @@ use ipnetwork::IpNetwork;
 use super::{Place, Selector};
 
 /// Every policy in force.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct PolicySet {
     /// In the order in which they were read. No two have the same kind, namespace and name.
     pub policies: Vec<Arc<Policy>>,
