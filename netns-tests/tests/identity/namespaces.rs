@@ -1,12 +1,15 @@
 //! What the kernel alone tells: network namespaces and the names that `ip netns` gives them.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket},
+    time::{Duration, Instant},
+};
 
 use flowmon::{
     lab::{Lab, traffic},
     netlink::{Configure, Veth},
 };
-use netns_tests::{PrivateMounts, Watch, require_root, tool};
+use netns_tests::{PrivateMounts, Watch, flowmon, require_root, tool};
 use serde_json::{Value, json};
 
 use crate::TestResult;
@@ -204,5 +207,40 @@ fn a_pair_with_both_ends_on_the_host_is_nobody() -> TestResult {
     ended
         .said
         .one(&json!({"endpoint": {"interface": "far"}, "protocol": "udp", "local": {"ip": host}}));
+    Ok(())
+}
+
+/// From the start of the process to its last line. The machine may be busy: it is measured several
+/// times, and the quickest counts.
+#[test]
+fn timing_250_veths_are_resolved_within_a_second() -> TestResult {
+    if !require_root("timing_250_veths_are_resolved_within_a_second") {
+        return Ok(());
+    }
+    let mounts = PrivateMounts::enter();
+    let lab = Lab::with_gateways("cni0", &["10.77.0.1/16".parse()?])?;
+    let mut pods = Vec::new();
+    for number in 0..250_u16 {
+        let name = format!("pod-{number}");
+        let pod = lab.add_pod(&name, &lab.host(number + 2))?;
+        mounts.name(&name, &pod.namespace);
+        pods.push((name, pod));
+    }
+    let mut quickest = Duration::MAX;
+    for _ in 0..5 {
+        let began = Instant::now();
+        let said = flowmon(lab.node(), &["interfaces", "--output", "json"]);
+        quickest = quickest.min(began.elapsed());
+        let lines = said.stdout.lines().map(serde_json::from_str);
+        let lines: Vec<Value> = lines.collect::<Result<_, _>>()?;
+        for (name, pod) in &pods {
+            let line = lines
+                .iter()
+                .find(|line| line.pointer("/name") == Some(&json!(pod.interface)));
+            let found = line.and_then(|line| name_of(line, "endpoint"));
+            assert_eq!(found, Some(&**name), "{line:?}");
+        }
+    }
+    assert!(quickest.as_secs_f64() < 1.0, "{quickest:?}");
     Ok(())
 }
