@@ -476,6 +476,7 @@ impl Pipeline {
             ),
         );
         let summary = summary
+            .with_disagreements(self.teller.identities.disagreements())
             .with_witness(self.witnesses.map(Witnesses::summary))
             .with_coverage(coverage)
             .with_latency(self.latency.said())

@@ -49,7 +49,16 @@ fn identities(places: &Places) -> String {
     let mut text = String::new();
     for (source, state) in &survey.sources {
         let (mark, said) = match state {
-            Ok(known) => ("ok      ", format!("knows {known} endpoints")),
+            Ok(known) => match survey.disagreements.get(source) {
+                None => ("ok      ", format!("knows {known} endpoints")),
+                Some(times) => (
+                    "degraded",
+                    format!(
+                        "knows {known} endpoints, and of {times} interfaces says something else than \
+                         a source nearer to the kernel, which is believed"
+                    ),
+                ),
+            },
             Err(Trouble::Absent(why)) => ("absent  ", why.clone()),
             Err(Trouble::Broken(why)) => ("degraded", why.clone()),
         };

@@ -41,7 +41,7 @@ pub struct Registry {
     /// An address that nobody has is certainly none of the cluster's.
     knows_the_cluster: bool,
     disagreeing: HashSet<(u32, IdentitySource)>,
-    disagreements: u64,
+    disagreements: BTreeMap<IdentitySource, u64>,
 }
 
 #[derive(Debug)]
@@ -125,9 +125,10 @@ impl Registry {
         }
     }
 
-    /// Times that a source said something else than one nearer to the kernel.
-    pub const fn disagreements(&self) -> u64 {
-        self.disagreements
+    /// How often a source said something else of an interface than one nearer to the kernel; those
+    /// that never did are left out.
+    pub const fn disagreements(&self) -> &BTreeMap<IdentitySource, u64> {
+        &self.disagreements
     }
 
     /// There is this interface, which leads to an endpoint.
@@ -226,8 +227,9 @@ impl Registry {
                 .extend(self.near.learn(&holder, &attachment.identity));
             gone.attachment = Some(attachment);
         }
-        let new = disagreeing.difference(&self.disagreeing).count();
-        self.disagreements += new as u64;
+        for (_, source) in disagreeing.difference(&self.disagreeing) {
+            *self.disagreements.entry(*source).or_default() += 1;
+        }
         self.disagreeing = disagreeing;
         changes
     }

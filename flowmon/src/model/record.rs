@@ -271,6 +271,10 @@ pub struct Summary {
     pub unparsed: BTreeMap<&'static str, u64>,
     /// What was lost, by cause.
     pub lost: BTreeMap<&'static str, u64>,
+    /// How often a source of names said something else of an interface than one nearer to the kernel,
+    /// which was believed.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub disagreements: BTreeMap<&'static str, u64>,
     /// What the XDP witness has to say, if there was to be one.
     #[serde(flatten)]
     pub witnessed: Option<Witnessed>,
@@ -315,6 +319,7 @@ impl Summary {
             unattributed,
             unparsed,
             lost,
+            disagreements: BTreeMap::new(),
             witnessed: None,
             hook_coverage_ratio: None,
             bypassed: Vec::new(),
@@ -322,6 +327,16 @@ impl Summary {
             audited: None,
             complete,
         }
+    }
+
+    /// Adds how often sources of names disagreed.
+    #[must_use]
+    pub fn with_disagreements(mut self, disagreements: &BTreeMap<IdentitySource, u64>) -> Self {
+        let named = disagreements.iter();
+        self.disagreements = named
+            .map(|(source, times)| (source.label(), *times))
+            .collect();
+        self
     }
 
     /// Adds a second opinion. Frames that never came to the flow programs are in no flow.

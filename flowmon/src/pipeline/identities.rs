@@ -194,6 +194,11 @@ impl Identities {
         })
     }
 
+    /// How often sources said something else than one nearer to the kernel.
+    pub(super) const fn disagreements(&self) -> &BTreeMap<IdentitySource, u64> {
+        self.registry.disagreements()
+    }
+
     /// The addresses of this host.
     pub(super) fn host(&self) -> &[IpAddr] {
         self.registry.host()
@@ -250,6 +255,8 @@ pub struct Survey {
     /// How many endpoints each source knows, or why it knows none. One that is missing has not
     /// answered yet.
     pub sources: BTreeMap<IdentitySource, Result<usize, Trouble>>,
+    /// Of how many interfaces a source says something else than one nearer to the kernel.
+    pub disagreements: BTreeMap<IdentitySource, u64>,
 }
 
 /// Asks every source once, as a watch does, in the network namespace of the calling thread. Takes as
@@ -264,6 +271,7 @@ pub async fn survey(places: &Places, interfaces: &[Interface], now: &Moment) -> 
     });
     Survey {
         attachments: attachments.collect(),
+        disagreements: identities.disagreements().clone(),
         sources: identities.heard,
     }
 }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use flowmon::lab::{Lab, Pod, traffic};
-use netns_tests::{PrivateMounts, Watch, require_root};
+use netns_tests::{PrivateMounts, Watch, flowmon, require_root};
 use serde_json::{Value, json};
 
 use crate::TestResult;
@@ -149,6 +149,17 @@ fn a_result_about_another_namespace_is_not_believed() -> TestResult {
         flow.pointer("/endpoint/name"),
         Some(&json!("blue")),
         "{flow}"
+    );
+    // That somebody said something else is no secret.
+    let disagreements = ended.said.summary.pointer("/disagreements");
+    assert_eq!(disagreements, Some(&json!({"cni": 1})));
+    let doctor = flowmon(lab.node(), &["doctor", "--cni-results", results.path()]);
+    let mut lines = doctor.stdout.lines();
+    let cni = lines.find(|line| line.contains("names: cni"));
+    assert!(
+        cni.is_some_and(|line| line.contains("of 1 interfaces says something else")),
+        "{}",
+        doctor.stdout
     );
     Ok(())
 }
