@@ -34,7 +34,16 @@ pub(super) struct Pods {
     interfaces: HashMap<PodId, BTreeSet<u32>>,
     /// The host's own addresses.
     host: Vec<IpAddr>,
+    /// Pods that are not as the inventory has them.
+    others: HashMap<PodId, Other>,
     gone: VecDeque<PodId>,
+}
+
+/// A pod as it was told to the ruleset.
+#[derive(Debug)]
+struct Other {
+    pod: Pod,
+    is_gone: bool,
 }
 
 /// Who is behind an interface, as far as it is known.
@@ -71,7 +80,7 @@ impl Pods {
 
     /// A ruleset was made of this inventory: puts into it what was learned besides.
     pub(super) fn begin(&mut self, inventory: Inventory, ruleset: &mut Ruleset) {
-        self.inventory = inventory;
+        let before = std::mem::replace(&mut self.inventory, inventory);
         self.claims.0.clear();
         for (id, pod) in &self.inventory.pods {
             self.claims.add(id, pod);
@@ -84,28 +93,37 @@ impl Pods {
                 interfaces.insert(*ifindex);
             }
         }
-        self.gone.clear();
-        let ids: Vec<PodId> = self.interfaces.keys().cloned().collect();
-        for id in ids {
+        let learned: Vec<PodId> = self.interfaces.keys().cloned().collect();
+        for id in learned {
             self.put(&id, ruleset);
+        }
+        let others = self.others.keys();
+        let others = others.filter(|id| !self.interfaces.contains_key(*id));
+        for id in others.cloned().collect::<Vec<PodId>>() {
+            self.put(&id, ruleset);
+        }
+        for (id, pod) in before.pods {
+            if !self.inventory.pods.contains_key(&id) {
+                self.linger(&id, Some(pod), ruleset);
+            }
         }
         self.put_networks(ruleset);
     }
 
     /// A pod of the inventory has come or changed, or is gone.
     pub(super) fn declare(&mut self, id: &PodId, pod: Option<Pod>, ruleset: &mut Ruleset) {
-        if let Some(before) = self.inventory.pods.remove(id) {
-            self.claims.remove(id, &before);
+        let before = self.inventory.pods.remove(id);
+        if let Some(before) = &before {
+            self.claims.remove(id, before);
         }
-        let is_gone = pod.is_none();
         if let Some(pod) = pod {
             self.claims.add(id, &pod);
             self.inventory.pods.insert(id.clone(), pod);
-        }
-        if is_gone && !self.interfaces.contains_key(id) {
-            self.linger(id, ruleset);
-        } else {
             self.put(id, ruleset);
+        } else if self.interfaces.contains_key(id) {
+            self.put(id, ruleset);
+        } else {
+            self.linger(id, before, ruleset);
         }
         self.rename(ruleset);
     }
@@ -218,8 +236,11 @@ impl Pods {
         let declared = self.inventory.pods.get(id);
         let Some(interfaces) = self.interfaces.get(id) else {
             match declared {
-                Some(pod) => ruleset.pod_changed(id, Some(pod)),
-                None => self.linger(id, ruleset),
+                Some(pod) => {
+                    self.others.remove(id);
+                    ruleset.pod_changed(id, Some(pod));
+                }
+                None => self.linger(id, None, ruleset),
             }
             return;
         };
@@ -252,6 +273,7 @@ impl Pods {
             },
             // It has labels, and nobody has said which.
             (None, None) => {
+                self.others.remove(id);
                 ruleset.pod_changed(id, None);
                 return;
             }
@@ -278,19 +300,38 @@ impl Pods {
             }
         }
         ruleset.pod_changed(id, Some(&pod));
+        let is_gone = false;
+        self.others.insert(id.clone(), Other { pod, is_gone });
     }
 
-    /// One that is gone is known for a while, but has no address: that may be another's.
-    fn linger(&mut self, id: &PodId, ruleset: &mut Ruleset) {
-        if !ruleset.vacate(id) {
+    /// One that is gone is known for a while, as its flows may be judged again, but tells of no address
+    /// any more: that may be another's. It is as it was learned or, if it was not, `declared`.
+    fn linger(&mut self, id: &PodId, declared: Option<Pod>, ruleset: &mut Ruleset) {
+        if self.interfaces.contains_key(id) {
+            return;
+        }
+        let (pod, was_gone) = match (self.others.remove(id), declared) {
+            (Some(other), _) => (other.pod, other.is_gone),
+            (None, Some(pod)) => (pod, false),
+            (None, None) => return ruleset.pod_changed(id, None),
+        };
+        let pod = Pod {
+            addresses: Vec::new(),
+            host_addresses: Vec::new(),
+            ..pod
+        };
+        ruleset.pod_changed(id, Some(&pod));
+        let is_gone = true;
+        self.others.insert(id.clone(), Other { pod, is_gone });
+        if was_gone {
             return;
         }
         self.gone.push_back(id.clone());
         if self.gone.len() > MOST_GONE
             && let Some(oldest) = self.gone.pop_front()
-            && !self.inventory.pods.contains_key(&oldest)
-            && !self.interfaces.contains_key(&oldest)
+            && self.others.get(&oldest).is_some_and(|other| other.is_gone)
         {
+            self.others.remove(&oldest);
             ruleset.pod_changed(&oldest, None);
         }
     }

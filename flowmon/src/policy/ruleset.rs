@@ -124,28 +124,6 @@ impl Ruleset {
         }
     }
 
-    /// A pod is gone and tells of no address any more, but is not forgotten: there may be connections
-    /// of its. Returns whether it was there.
-    pub fn vacate(&mut self, id: &PodId) -> bool {
-        let Some(pod) = self.pods.get(id).map(Arc::clone) else {
-            return false;
-        };
-        self.remove_pod(id);
-        let (namespace, selectors) = self.in_namespace(&id.namespace, None);
-        let gone = Pod {
-            id: pod.id.clone(),
-            class: namespace.classes.class(&pod.class.labels, selectors),
-            addresses: Box::default(),
-            ports: pod.ports.clone(),
-            ports_unknown: pod.ports_unknown,
-            node: pod.node.clone(),
-            host_addresses: Box::default(),
-            host_network: pod.host_network,
-        };
-        self.pods.insert(id.clone(), Arc::new(gone));
-        true
-    }
-
     /// Besides those of nodes, pods get their addresses in these networks, and in no others.
     pub fn own_pod_networks<'a>(&mut self, networks: impl Iterator<Item = &'a IpNetwork>) {
         self.addresses.own_pod_networks(networks.collect());

@@ -4,7 +4,7 @@ use std::{fs, io, net::SocketAddr, os::unix::fs::symlink, path::PathBuf, process
 
 use flowmon::lab::{Pod, traffic};
 use netns_tests::{Watch, require_root};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{Net, TestResult, address, declared, ingress, is, list};
 
@@ -117,7 +117,7 @@ fn a_changed_policy_changes_the_verdict_of_what_flows() -> TestResult {
     // Green is another one now, and no policy is about it.
     let pods = ["blue", "green"].map(|name| declared("default", name, "other", None));
     flowing.folder.put("pods.json", &list(&pods))?;
-    let green = |it: &serde_json::Value| it["endpoint"]["name"] == json!("green");
+    let green = |it: &Value| it["endpoint"]["name"] == json!("green");
     let free = is(PORT, "allowed", "not-isolated");
     let free = watch.wait_for_record(|it| {
         free(it) && green(it) && it["verdict"]["direction"] == json!("ingress")
@@ -220,5 +220,50 @@ fn a_folder_goes_and_another_comes() -> TestResult {
     let ended = watch.stop();
     assert_eq!(ended.code, Some(1), "{}", ended.stderr);
     ended.said.assert_complete();
+    Ok(())
+}
+
+/// Its flow with another is still there, and it is as it was that it was sent to.
+#[test]
+fn who_is_gone_is_judged_as_who_it_was() -> TestResult {
+    if !require_root("who_is_gone_is_judged_as_who_it_was") {
+        return Ok(());
+    }
+    let flowing = Flowing::new("gone")?;
+    let policies = Folder::new("gone-policies")?;
+    let policy = |name: &str| {
+        let green = json!({"podSelector": {"matchLabels": {"app": "green"}}});
+        let policy = json!({
+            "apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy",
+            "metadata": {"name": name, "namespace": "default"},
+            "spec": {"podSelector": {}, "policyTypes": ["Egress"], "egress": [{"to": [green]}]},
+        });
+        policy.to_string()
+    };
+    policies.put("policy.json", &policy("one"))?;
+    let mut watch = flowing.watch(&policies);
+    flowing.send()?;
+    let judged_by = |name: &str| {
+        let allowed = is(PORT, "allowed", "rule-matched");
+        let name = json!(format!("default/{name}"));
+        move |it: &Value| allowed(it) && it["verdict"]["policy"] == name
+    };
+    watch.wait_for_record(judged_by("one"));
+    let Flowing {
+        net,
+        green,
+        folder,
+        inventory: _,
+        blue: _blue,
+    } = flowing;
+    let interface = |it: &Value| it["endpoint"]["interface"].clone();
+    let gone = json!(green.interface);
+    net.lab.remove_pod(green)?;
+    watch.wait_for_record(|it| it["event"] == json!("end") && interface(it) == gone);
+    let left = [declared("default", "blue", "blue", None)];
+    folder.put("pods.json", &list(&left))?;
+    policies.put("policy.json", &policy("two"))?;
+    watch.wait_for_record(judged_by("two"));
+    watch.stop().assert_clean();
     Ok(())
 }

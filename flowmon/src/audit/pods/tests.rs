@@ -276,6 +276,13 @@ fn who_is_gone_is_known_until_too_many_are() {
         Some("no-rule-matched"),
         "it is gone, its flows may not be"
     );
+    let anew = compiled(&Inventory::default());
+    for _ in 0..MOST_GONE {
+        world.ruleset = anew.clone();
+        world.pods.begin(Inventory::default(), &mut world.ruleset);
+    }
+    let message = "whatever is read anew";
+    assert_eq!(egress(&world, 0), Some("no-rule-matched"), "{message}");
     for number in 0..=u32::try_from(MOST_GONE).unwrap() {
         world.learn(&behind(&who(2 + number % 100)), &[]);
     }
