@@ -32,6 +32,16 @@ impl Clock {
         }
     }
 
+    /// With the difference that another process kept, so that both tell the same times.
+    pub const fn going_on(offset_ns: i64) -> Self {
+        Self { offset: offset_ns }
+    }
+
+    /// The wall clock less the kernel's, ns.
+    pub const fn offset_ns(&self) -> i64 {
+        self.offset
+    }
+
     /// Now.
     pub fn now(&mut self) -> Moment {
         let monotonic_ns = monotonic_ns();
@@ -88,6 +98,20 @@ mod tests {
         for _ in 0..1000 {
             assert_eq!(clock.now().wall_at(then.monotonic_ns), then.wall);
         }
+    }
+
+    #[test]
+    fn two_clocks_tell_the_same_times_if_one_goes_on_from_the_other() {
+        let mut first = Clock::new();
+        let then = first.now();
+        let mut second = Clock::going_on(first.offset_ns());
+        assert_eq!(second.now().wall_at(then.monotonic_ns), then.wall);
+        // Nothing is gone on with that is no time of ours.
+        let off = Clock::going_on(0).now().wall.duration_since(then.wall);
+        assert!(
+            off.unsigned_abs() < std::time::Duration::from_secs(9),
+            "{off}"
+        );
     }
 
     #[test]

@@ -254,9 +254,10 @@ impl Datapath {
         self.maps.keep_ended(ifindex, ended)
     }
 
-    /// And that all entries that were made before this moment (`CLOCK_MONOTONIC`) have been read.
-    pub fn keep_drained(&mut self, drained_ns: u64) -> Result<(), Error> {
-        self.maps.keep_drained(drained_ns)
+    /// And that all entries that were made before this moment (`CLOCK_MONOTONIC`) have been read, and
+    /// their times told as those of a wall clock that goes so much before.
+    pub fn keep_times(&mut self, drained_ns: u64, clock_offset_ns: i64) -> Result<(), Error> {
+        self.maps.keep_times(drained_ns, clock_offset_ns)
     }
 
     /// Forgets an interface that was detached: its flows and its totals are for another now.

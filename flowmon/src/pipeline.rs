@@ -337,7 +337,7 @@ impl Pipeline {
         datapath.drain(|flow| table.update(flow, &mut report))?;
         table.end_drain(&mut report);
         if self.pinned {
-            datapath.keep_drained(began.monotonic_ns)?;
+            datapath.keep_times(began.monotonic_ns, self.clock.offset_ns())?;
         }
         self.keep()
     }

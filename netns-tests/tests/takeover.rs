@@ -282,6 +282,11 @@ fn a_stopped_one_is_gone_on_with_and_its_flows_are_no_news() -> TestResult {
     };
     assert_eq!(first_words(1), Some(json!("update")));
     assert_eq!(first_words(2), Some(json!("new")));
+    let began = |ended: &netns_tests::Ended| {
+        let flow = ended.said.one(&json!({"icmp": {"id": 1}}));
+        flow.pointer("/first_seen").cloned()
+    };
+    assert_eq!(began(&first), began(&second), "a flow has one beginning");
     // ICMP to the bridge, and who asked for its address.
     let flows = |ended: &netns_tests::Ended| ended.said.summary.pointer("/flows").cloned();
     assert_eq!(flows(&first), Some(json!(2)));

@@ -114,10 +114,15 @@ impl Maps {
         Ok(ledger)
     }
 
-    pub(super) fn keep_drained(&mut self, drained_ns: u64) -> Result<(), Error> {
+    pub(super) fn keep_times(
+        &mut self,
+        drained_ns: u64,
+        clock_offset_ns: i64,
+    ) -> Result<(), Error> {
         let ledger = self.ledger()?;
         self.keep(Ledger {
             drained_ns,
+            clock_offset_ns,
             ..ledger
         })
     }

@@ -4,11 +4,18 @@
 use flowmon_common::Totals;
 
 use super::{Error, Pipeline};
+use crate::clock::Clock;
 
 impl Pipeline {
     /// Takes over what the daemon before this one watched, and settles what is to be watched no longer.
     pub(super) fn take_over(&mut self) -> Result<(), Error> {
         let ledger = self.datapath.ledger()?;
+        if ledger.clock_offset_ns != 0 {
+            self.clock = Clock::going_on(ledger.clock_offset_ns);
+        }
+        self.clock.now(); // it may have been set
+        self.datapath
+            .keep_times(ledger.drained_ns, self.clock.offset_ns())?;
         self.balance.add(ledger.totals, ledger.ended.traffic);
         self.table.inherit(ledger.drained_ns);
         self.table.inherit_reported(ledger.ended.flows);
