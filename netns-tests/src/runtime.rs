@@ -218,6 +218,22 @@ fn remove(group: &Path) -> bool {
 #[derive(Debug)]
 pub struct Runtime(Child);
 
+impl Runtime {
+    /// The daemon's process: the first of its process namespace.
+    ///
+    /// # Panics
+    ///
+    /// When it has ended.
+    pub fn pid(&self) -> u32 {
+        let parent = self.0.id();
+        let children = fs::read_to_string(format!("/proc/{parent}/task/{parent}/children"));
+        let children = children.unwrap_or_default();
+        let first = children.split_whitespace().next();
+        let pid = first.and_then(|pid| pid.parse().ok());
+        pid.unwrap_or_else(|| panic!("{parent} has no child"))
+    }
+}
+
 impl Drop for Runtime {
     fn drop(&mut self) {
         // It may have ended by itself.

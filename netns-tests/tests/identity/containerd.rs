@@ -1,7 +1,10 @@
 //! A real containerd with pods of Kubernetes, which it is asked for as a kubelet asks (CRI), on a real
 //! CNI bridge called cni0.
 
-use std::{collections::BTreeMap, error::Error, fs, path::Path, process::Command, time::Duration};
+use std::{
+    collections::BTreeMap, error::Error, fs, os::unix::fs::symlink, path::Path, process::Command,
+    time::Duration,
+};
 
 use flowmon::identity::grpc::Service;
 use futures_util::future::try_join_all;
@@ -307,5 +310,56 @@ async fn pods(node: &Node) -> TestResult {
             Some(&json!(sandbox))
         );
     }
+    Ok(())
+}
+
+/// Containers without Kubernetes, as `ctr` makes them.
+#[test]
+fn containers_of_ctr() -> TestResult {
+    let programs = ["containerd", "ctr", "runc", "busybox"];
+    if !require_programs("containers_of_ctr", &programs) {
+        return Ok(());
+    }
+    let node = Node::new("ctr");
+    // Where ctr looks for networks and plugins.
+    node.mounts.share("/etc/cni");
+    fs::create_dir("/etc/cni/net.d")?;
+    fs::write("/etc/cni/net.d/10-pods.conflist", NETWORK)?;
+    node.mounts.share("/opt");
+    fs::create_dir("/opt/cni")?;
+    symlink("/usr/lib/cni", "/opt/cni/bin")?;
+    let containerd = containerd(&node)?;
+    // containerd's namespace is the control group, which goes with the node.
+    let group = node.cgroup();
+    let namespace = group.trim_start_matches('/');
+    let ctr = |args: &[&str]| node.run("ctr", &[&["-n", namespace], args].concat());
+    let archive = node.folder.join("archive.tar");
+    let imported = ctr(&["images", "import", &archive.to_string_lossy()]);
+    assert_eq!(imported.code, Some(0), "{}", imported.stderr);
+    // It looks for the container's network by the number that containerd has for its process.
+    let pid = containerd.pid().to_string();
+    let run = |name: &str, command: &[&str]| {
+        let inside = ["-t", &pid, "-p", "-m", "ctr", "-n", namespace];
+        let what = ["run", "-d", "--cni", "localhost/web:1", name];
+        let args = [&inside[..], &what, command].concat();
+        node.tool("nsenter", &args)
+    };
+    run("web", &["/bin/httpd", "-f", "-p", "8080", "-h", "/www"]);
+    let mut watch = Watch::start(&node.namespace, &["--iface", "cni0"]);
+    run("client", &["/bin/sleep", "1000"]);
+    let get = ["/bin/wget", "-qO-", "http://10.77.1.2:8080/"];
+    let exec = ["task", "exec", "--exec-id", "get", "client"];
+    let got = ctr(&[&exec[..], &get].concat());
+    assert_eq!(got.code, Some(0), "{}", got.stderr);
+    wait_for_flows(&mut watch, "name", &[("client", "web"), ("web", "client")]);
+    let ended = watch.stop();
+    ended.assert_clean();
+    let who = |name: &str| json!({"kind": "container", "namespace": namespace, "name": name});
+    ended.said.one(&json!({
+        "protocol": "tcp", "direction": "egress", "endpoint": who("client"), "remote": who("web"),
+    }));
+    ended.said.one(&json!({
+        "protocol": "tcp", "direction": "ingress", "endpoint": who("web"), "remote": who("client"),
+    }));
     Ok(())
 }
