@@ -344,7 +344,7 @@ struct ViewArgs {
         env = "FLOWMON_INTERVAL"
     )]
     interval: Duration,
-    /// What to print; auto is a table on a terminal and JSON otherwise.
+    /// What to print; auto is the live view (tui) on a terminal and JSON otherwise.
     #[arg(long, value_enum, default_value = "auto", env = "FLOWMON_OUTPUT")]
     output: OutputArg,
     /// A second count of what endpoints send, by XDP, to compare with, and a look at what is odd about
@@ -409,6 +409,7 @@ enum XdpArg {
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum OutputArg {
     Auto,
+    Tui,
     Table,
     Json,
 }
@@ -486,9 +487,11 @@ impl DemoArgs {
 impl ViewArgs {
     fn settings(self, interfaces: Vec<Pattern>) -> Watch {
         let output = match self.output {
-            OutputArg::Table => Output::Table,
-            OutputArg::Auto if std::io::stdout().is_terminal() => Output::Table,
-            OutputArg::Auto | OutputArg::Json => Output::Json,
+            OutputArg::Tui => Output::Tui,
+            OutputArg::Auto if !std::io::stdout().is_terminal() => Output::Json,
+            OutputArg::Auto if can_be_looked_at() => Output::Tui,
+            OutputArg::Table | OutputArg::Auto => Output::Table,
+            OutputArg::Json => Output::Json,
         };
         let places = self.places.settings();
         let judging = (!self.policies.is_empty()).then(|| Judging {
@@ -514,6 +517,12 @@ impl ViewArgs {
             owned: BTreeMap::new(),
         }
     }
+}
+
+/// Keys come from a terminal too, and it is one that can do more than print.
+fn can_be_looked_at() -> bool {
+    let is_dumb = std::env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb");
+    std::io::stdin().is_terminal() && !is_dumb
 }
 
 fn owner(text: &str) -> Result<(String, IpAddr), String> {

@@ -1,11 +1,12 @@
 //! What flowmon says of itself, on standard error: text for people or JSON lines, and never so much of
 //! one kind that the rest can't be found.
 
+mod aside;
 mod limit;
 mod line;
 
 use std::{
-    io::{Write as _, stderr},
+    io::Write as _,
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -16,6 +17,8 @@ use tracing_subscriber::{
     layer::{Context, SubscriberExt as _},
     util::SubscriberInitExt as _,
 };
+
+pub use aside::{hold, latest, release};
 
 use crate::clock::Moment;
 use limit::Limit;
@@ -97,7 +100,7 @@ impl Diagnostics {
             Format::Text => message.text(level),
             Format::Json => message.json(level, now),
         };
-        let _unread = stderr().write_all(line.as_bytes());
+        let _unread = aside::Log.write_all(line.as_bytes());
     }
 }
 

@@ -53,6 +53,8 @@ pub struct Places {
 /// What goes to stdout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Output {
+    /// A live view on a terminal.
+    Tui,
     /// A snapshot for people, each interval.
     Table,
     /// Flow records, one JSON object a line.

@@ -4,6 +4,8 @@ mod escape;
 mod findings;
 mod json;
 mod table;
+mod talks;
+mod terminal;
 mod units;
 mod verdicts;
 mod writer;
@@ -11,6 +13,7 @@ mod writer;
 pub use escape::escaped;
 pub use json::Json;
 pub use table::Table;
+pub use terminal::Terminal;
 pub use units::{counted, human};
 pub use writer::{Writer, WriterEnd};
 

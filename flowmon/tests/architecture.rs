@@ -69,7 +69,7 @@ const ROOMS: [(&str, &[&str]); 20] = [
     ("audit", &["model", "policy"]),
     ("report", &[]),
     ("suggest", &["model", "policy", "audit"]),
-    ("sinks", &["model", "clock"]),
+    ("sinks", &["model", "clock", "diagnostics"]),
     ("lab", &["netlink"]),
     ("settings", &["kernel", "policy", "selection"]),
     (

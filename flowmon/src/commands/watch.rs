@@ -1,6 +1,9 @@
 //! `flowmon watch`
 
-use std::{io, os::fd::AsFd as _};
+use std::{
+    io::{self, IsTerminal as _},
+    os::fd::AsFd as _,
+};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -9,7 +12,7 @@ use crate::{
     clock::Clock,
     identity, kernel, pipeline,
     settings::{Output, Watch},
-    sinks::{Json, Sinks, Table, Text, Writer},
+    sinks::{Json, Sinks, Table, Terminal, Text, Writer},
 };
 
 pub(super) fn run(settings: &Watch) -> Result<Exit, Failure> {
@@ -37,9 +40,20 @@ pub(super) async fn watch(settings: &Watch) -> Result<Exit, Failure> {
         .try_clone_to_owned()
         .map_err(pipeline::Error::Output)?;
     let (writer, output_ended) = Writer::new(stdout);
-    let sinks = match settings.output {
-        Output::Json => Sinks::default().and(Text::new(Json::new(node_name()), writer)),
-        Output::Table => Sinks::default().and(Text::new(Table::new(&Clock::new().now()), writer)),
+    let (sinks, output_ended) = match settings.output {
+        Output::Tui => {
+            on_terminal()?;
+            let (terminal, ended) = Terminal::new(Clock::new().now(), writer);
+            (Sinks::default().and(terminal), ended)
+        }
+        Output::Json => {
+            let json = Text::new(Json::new(node_name()), writer);
+            (Sinks::default().and(json), output_ended)
+        }
+        Output::Table => {
+            let table = Text::new(Table::new(&Clock::new().now()), writer);
+            (Sinks::default().and(table), output_ended)
+        }
     };
     let watched = Box::pin(pipeline::watch(
         settings,
@@ -56,6 +70,14 @@ pub(super) async fn watch(settings: &Watch) -> Result<Exit, Failure> {
     } else {
         Exit::Done
     })
+}
+
+fn on_terminal() -> Result<(), Failure> {
+    if io::stdin().is_terminal() && io::stdout().is_terminal() {
+        return Ok(());
+    }
+    let message = "--output tui needs a terminal for input and output; table and json do not";
+    Err(Failure::new(Exit::Usage, message))
 }
 
 fn node_name() -> Option<String> {

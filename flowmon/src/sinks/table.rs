@@ -1,24 +1,18 @@
 //! A snapshot for people, each interval: who talked most, and what went wrong.
 
-use std::{
-    collections::{BTreeMap, HashMap, HashSet},
-    fmt::Write as _,
-    net::IpAddr,
-};
+use std::{collections::BTreeMap, fmt::Write as _};
 
-use flowmon_common::{FlowKey, Totals, probe::UNIT_NS};
+use flowmon_common::{Totals, probe::UNIT_NS};
 
 use super::{
     Format, Overview, Told, escaped, findings,
+    talks::{Amount, Others, Talk, Talks},
     units::{duration, fitted, human},
     verdicts,
 };
 use crate::{
     clock::Moment,
-    model::{
-        Bypass, Direction, Endpoint, Finding, Flow, FlowEvent, Identity, Latency, Protocol,
-        Quantiles, Report, Summary, TcpState, Way,
-    },
+    model::{Bypass, Direction, Finding, Latency, Quantiles, Summary, Way},
 };
 
 /// Rows of talkers, and of troubles, in a snapshot: together they fit a screen.
@@ -30,39 +24,16 @@ const VIOLATIONS: usize = 20;
 
 /// Readable in 80 columns.
 pub struct Table {
-    talkers: HashMap<Talk, Amount>,
-    troubles: BTreeMap<(Talk, &'static str), HashSet<FlowKey>>,
+    talks: Talks,
     /// When the interval began (`CLOCK_MONOTONIC`, ns), and how things were then.
     since: (u64, Overview),
-}
-
-/// What a row is about: every connection of one endpoint to one service of one peer.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-struct Talk {
-    /// The endpoint's name, or its interface's.
-    endpoint: String,
-    direction: Direction,
-    protocol: Protocol,
-    /// The peer's name, or its address.
-    peer: String,
-    /// The port of the side that was asked; none where that is not known.
-    port: Option<u16>,
-}
-
-#[derive(Debug, Default)]
-struct Amount {
-    flows: HashSet<FlowKey>,
-    growth: Totals,
-    /// Of the flows' latest round trips over the network: their sum, and how many.
-    round_trips: (u64, u64),
 }
 
 impl Table {
     /// The first interval begins `now`.
     pub fn new(now: &Moment) -> Self {
         Self {
-            talkers: HashMap::new(),
-            troubles: BTreeMap::new(),
+            talks: Talks::default(),
             since: (now.monotonic_ns, Overview::default()),
         }
     }
@@ -70,22 +41,7 @@ impl Table {
 
 impl Format for Table {
     fn flow(&mut self, _: &mut Vec<u8>, told: &Told<'_>) {
-        let Told { report, now, .. } = *told;
-        let talk = Talk::of(report.flow, told.endpoint, told.remote);
-        if let Some(trouble) = trouble(report, now) {
-            let flows = self.troubles.entry((talk.clone(), trouble)).or_default();
-            flows.insert(report.flow.key);
-        }
-        if report.growth != Totals::default() {
-            let amount = self.talkers.entry(talk).or_default();
-            amount.flows.insert(report.flow.key);
-            amount.growth += report.growth;
-            let sent = &report.flow.stats.tx;
-            if sent.rtt_samples > 0 {
-                amount.round_trips.0 += u64::from(sent.rtt_last);
-                amount.round_trips.1 += 1;
-            }
-        }
+        self.talks.add(told);
     }
 
     fn interval(&mut self, out: &mut Vec<u8>, overview: &Overview, now: &Moment) {
@@ -93,18 +49,18 @@ impl Format for Table {
             std::mem::replace(&mut self.since, (now.monotonic_ns, overview.clone()));
         let seconds = now.monotonic_ns.saturating_sub(since) as f64 / 1e9;
         let mut text = header(overview, &before, seconds, now);
-        let talkers = std::mem::take(&mut self.talkers);
         let audited = overview.audited.as_deref();
         let others = audited.map_or(0, |audited| {
             verdicts::counts(&mut text, audited);
             verdicts::lines(audited, TROUBLES)
         });
-        talker_rows(&mut text, talkers, TALKERS - others, seconds);
+        let talks = self.talks.take();
+        talker_rows(&mut text, &talks, TALKERS - others, seconds);
         if let Some(audited) = audited {
             verdicts::violations(&mut text, audited, TROUBLES);
         }
         bypass_rows(&mut text, &overview.bypassed);
-        trouble_rows(&mut text, std::mem::take(&mut self.troubles));
+        trouble_rows(&mut text, &talks);
         finding_rows(&mut text, &overview.findings);
         text.push('\n');
         out.extend(text.as_bytes());
@@ -112,51 +68,6 @@ impl Format for Table {
 
     fn summary(&mut self, out: &mut Vec<u8>, summary: &Summary) {
         out.extend(closing(summary).into_bytes());
-    }
-}
-
-impl Talk {
-    fn of(flow: &Flow, endpoint: &Endpoint, remote: Option<&Identity>) -> Self {
-        let direction = flow.direction();
-        let asked = match (flow.ports(), direction) {
-            (Some((local, _)), Direction::Ingress) => Some(local),
-            (Some((_, remote)), Direction::Egress) => Some(remote),
-            _ => None,
-        };
-        Self {
-            endpoint: named(&endpoint.identity)
-                .unwrap_or_else(|| escaped(&endpoint.interface).into_owned()),
-            direction,
-            protocol: flow.protocol(),
-            peer: remote
-                .and_then(named)
-                .unwrap_or_else(|| peer(flow.remote_ip())),
-            port: asked,
-        }
-    }
-}
-
-/// As people say it: the namespace only where it tells something.
-fn named(identity: &Identity) -> Option<String> {
-    let name = identity.name.as_deref()?;
-    Some(match identity.namespace.as_deref() {
-        None | Some("default") => name.to_owned(),
-        Some(namespace) => format!("{namespace}/{name}"),
-    })
-}
-
-/// What is wrong with a flow, in a word. Said while it grows; of what times out, when it ends.
-fn trouble(report: &Report<'_>, now: &Moment) -> Option<&'static str> {
-    let flow = report.flow;
-    let state = flow.tcp_state(now.monotonic_ns);
-    let ended = report.event == FlowEvent::End;
-    match state {
-        Some(TcpState::Timeout) if ended => Some("timeout"),
-        _ if ended => None,
-        Some(TcpState::Refused) => Some("refused"),
-        Some(TcpState::Reset) => Some("reset"),
-        _ if flow.stats.tx.icmp_errors > 0 || flow.stats.rx.icmp_errors > 0 => Some("unreachable"),
-        _ => None,
     }
 }
 
@@ -196,8 +107,11 @@ fn coverage(overview: &Overview) -> String {
     )
 }
 
-fn talker_rows(text: &mut String, talkers: HashMap<Talk, Amount>, most: usize, seconds: f64) {
-    let mut rows: Vec<(Talk, Amount)> = talkers.into_iter().collect();
+fn talker_rows(text: &mut String, talks: &Talks, most: usize, seconds: f64) {
+    let grew = talks.amounts.iter();
+    let mut rows: Vec<(&Talk, &Amount)> = grew
+        .filter(|(_, amount)| amount.growth != Totals::default())
+        .collect();
     let bytes = |amount: &Amount| amount.growth.tx.bytes + amount.growth.rx.bytes;
     rows.sort_by(|(a, x), (b, y)| bytes(y).cmp(&bytes(x)).then_with(|| a.cmp(b)));
     row(
@@ -207,6 +121,7 @@ fn talker_rows(text: &mut String, talkers: HashMap<Talk, Amount>, most: usize, s
         ],
     );
     for (talk, amount) in rows.iter().take(most) {
+        let more = if amount.has_more { "+" } else { "" };
         row(
             text,
             [
@@ -215,15 +130,24 @@ fn talker_rows(text: &mut String, talkers: HashMap<Talk, Amount>, most: usize, s
                 &talk.protocol.to_string(),
                 &talk.peer,
                 &talk.port.map_or_else(String::new, |port| port.to_string()),
-                &amount.flows.len().to_string(),
+                &format!("{}{more}", amount.grown().count()),
                 &rate(amount.growth.tx.bytes, seconds),
                 &rate(amount.growth.rx.bytes, seconds),
-                &round_trip(amount.round_trips),
+                &round_trip(amount),
             ],
         );
     }
     if rows.len() > most {
         let _infallible = writeln!(text, "… and {} more", rows.len() - most);
+    }
+    if talks.others != Others::default() {
+        let Totals { tx, rx } = talks.others.growth;
+        let _infallible = writeln!(
+            text,
+            "… and others, more than are told apart: sent {}B/s, received {}B/s",
+            rate(tx.bytes, seconds),
+            rate(rx.bytes, seconds)
+        );
     }
 }
 
@@ -269,7 +193,13 @@ fn bypass_rows(text: &mut String, bypassed: &[Bypass]) {
     }
 }
 
-fn trouble_rows(text: &mut String, troubles: BTreeMap<(Talk, &'static str), HashSet<FlowKey>>) {
+fn trouble_rows(text: &mut String, talks: &Talks) {
+    let mut troubles: BTreeMap<(&Talk, &str), usize> = BTreeMap::new();
+    for (talk, amount) in &talks.amounts {
+        for trouble in amount.flows.values().filter_map(|heard| heard.trouble) {
+            *troubles.entry((talk, trouble)).or_default() += 1;
+        }
+    }
     let more = troubles.len().saturating_sub(TROUBLES);
     for ((talk, trouble), flows) in troubles.into_iter().take(TROUBLES) {
         let port = talk
@@ -285,8 +215,7 @@ fn trouble_rows(text: &mut String, troubles: BTreeMap<(Talk, &'static str), Hash
         let _infallible = writeln!(
             text,
             "! {trouble}: {from} to {to} {}{port}, {} flows",
-            talk.protocol,
-            flows.len()
+            talk.protocol, flows
         );
     }
     if more > 0 {
@@ -309,10 +238,6 @@ const fn dir(direction: Direction) -> &'static str {
         Direction::Ingress => "in",
         Direction::Unknown => "?",
     }
-}
-
-fn peer(address: Option<IpAddr>) -> String {
-    address.map_or_else(|| "-".to_owned(), |address| address.to_string())
 }
 
 /// One line of at most 80 columns. What is too wide keeps its end, which tells addresses apart.
@@ -339,15 +264,21 @@ fn row(
     );
 }
 
-/// The mean, for people; nothing when none was measured.
-fn round_trip((sum, count): (u64, u64)) -> String {
+/// The mean of the flows' latest over the network, for people; nothing when none was measured.
+fn round_trip(amount: &Amount) -> String {
+    let timed = amount.grown().map(|heard| &heard.flow.stats.tx);
+    let (sum, count) = timed
+        .filter(|sent| sent.rtt_samples > 0)
+        .fold((0, 0), |(sum, count), sent| {
+            (sum + u64::from(sent.rtt_last), count + 1)
+        });
     if count == 0 {
         return String::new();
     }
-    duration((sum * UNIT_NS) as f64 / count as f64 / 1e9)
+    duration((sum * UNIT_NS) as f64 / f64::from(count) / 1e9)
 }
 
-fn closing(summary: &Summary) -> String {
+pub(super) fn closing(summary: &Summary) -> String {
     let mut text = format!(
         "{} flows on {} interfaces\n{:<12}{:>15}{:>18}{:>15}{:>18}\n",
         summary.flows, summary.interfaces, "", "SENT packets", "bytes", "RECV packets", "bytes"
