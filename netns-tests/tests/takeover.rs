@@ -9,8 +9,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use flowmon::lab::{Lab, Pod, traffic};
-use flowmon_common::Totals;
+use flowmon::{
+    kernel::{Datapath, Frame},
+    lab::{Lab, Pod, traffic},
+};
+use flowmon_common::{Ended, Totals};
 use netns_tests::{
     Finished, PrivateMounts, Watch, counted, flowmon, interface_counters, require_root, tool,
 };
@@ -378,6 +381,57 @@ fn a_daemon_keeps_no_privilege_that_it_does_not_need() -> TestResult {
     network.add(&mut daemon, "c", 4)?;
     assert_eq!(daemon.stop().code, Some(0));
     Ok(())
+}
+
+#[test]
+fn killed_before_it_forgot_an_interface_it_counts_it_once() -> TestResult {
+    const LOOPBACK: u32 = 1;
+    if !require_root("killed_before_it_forgot_an_interface_it_counts_it_once") {
+        return Ok(());
+    }
+    let network = Network::new()?;
+    let lives = || {
+        let mut first = Datapath::take_over(64)?;
+        first.register(LOOPBACK, 0)?;
+        let frame = Frame {
+            bytes: &[0; 64],
+            ifindex: LOOPBACK,
+            gso_segments: 0,
+            repeat: 3,
+        };
+        first.run("flowmon_tx", &frame)?;
+        let totals = first.totals(LOOPBACK)?;
+        assert_eq!(totals.tx.packets, 3);
+        let ended = Ended {
+            traffic: totals,
+            flows: 1,
+        };
+        first.settle(LOOPBACK, totals, ended)?;
+        drop(first);
+
+        let mut second = Datapath::take_over(64)?;
+        assert_eq!(second.inherited(), []);
+        let ledger = second.ledger()?;
+        assert_eq!(
+            (ledger.interfaces, ledger.totals, ledger.ended),
+            (1, totals, ended)
+        );
+        let mut flows = 0;
+        second.drain(|_| flows += 1)?;
+        assert_eq!(flows, 0);
+        // From here on another has its index.
+        second.register(LOOPBACK, 0)?;
+        assert_eq!(second.totals(LOOPBACK)?, Totals::default());
+        second.run("flowmon_tx", &frame)?;
+        drop(second);
+
+        let third = Datapath::take_over(64)?;
+        assert_eq!(third.inherited().len(), 1);
+        assert_eq!(third.totals(LOOPBACK)?, totals);
+        assert_eq!(third.ledger()?.interfaces, 1);
+        Ok::<_, flowmon::kernel::Error>(())
+    };
+    Ok(network.lab.node().run(lives)??)
 }
 
 #[test]
