@@ -16,6 +16,7 @@ mod runtime;
 mod said;
 mod segment;
 mod tcp_counters;
+mod tmux;
 mod watch;
 
 pub use capture::{Capture, Frame, Frames, interface_counters};
@@ -29,4 +30,5 @@ pub use runtime::{Node, Runtime};
 pub use said::{Said, counted};
 pub use segment::Segment;
 pub use tcp_counters::TcpCounters;
+pub use tmux::Tmux;
 pub use watch::{Ended, Watch, flowmon_binary};

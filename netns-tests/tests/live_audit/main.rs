@@ -5,6 +5,7 @@ mod files;
 mod names;
 mod rate;
 mod shop;
+mod view;
 
 use std::{error::Error, net::IpAddr};
 
