@@ -17,6 +17,8 @@ pub struct Account {
     buckets: Interned<Key>,
     amounts: Vec<Amount>,
     groups: usize,
+    /// Groups of any port, for those who would fill all others: who scans has a group for each port.
+    portless: usize,
     most_groups: usize,
     flows: Recent<Counted>,
 }
@@ -72,8 +74,8 @@ struct Counted {
 }
 
 impl Account {
-    /// Knows so many flows, and tells so many groups apart; what comes later is added up by policy,
-    /// direction and reason. With `diff`, tells flows apart by the verdict they had before.
+    /// Knows so many flows, and tells so many groups apart; what comes later is told apart by its ends
+    /// whatever the port, as many again, and then added up by policy, direction and reason. With `diff`, tells flows apart by the verdict they had before.
     pub fn new(diff: bool, flows: usize, most_groups: usize) -> Self {
         Self {
             diff,
@@ -81,6 +83,7 @@ impl Account {
             buckets: Interned::default(),
             amounts: Vec::new(),
             groups: 0,
+            portless: 0,
             most_groups,
             flows: Recent::new(flows),
         }
@@ -109,11 +112,7 @@ impl Account {
             talk,
         };
         if key.talk.is_some() && !self.buckets.contains(&key) {
-            if self.groups < self.most_groups {
-                self.groups += 1;
-            } else {
-                key.talk = None;
-            }
+            self.make_room(&mut key);
         }
         let bucket = self.buckets.number(key);
         if self.amounts.len() <= bucket as usize {
@@ -125,6 +124,26 @@ impl Account {
             });
         }
         bucket
+    }
+
+    /// There is a group more, if there is room; else it goes to one of its ends, or to one that names
+    /// no one.
+    fn make_room(&mut self, key: &mut Key) {
+        if self.groups < self.most_groups {
+            self.groups += 1;
+            return;
+        }
+        if let Some(talk) = &mut key.talk {
+            talk.port = None;
+        }
+        if self.buckets.contains(key) {
+            return;
+        }
+        if self.portless < self.most_groups {
+            self.portless += 1;
+        } else {
+            key.talk = None;
+        }
     }
 
     /// Puts a flow into a bucket, and takes it out of the one where its last report had put it: that
