@@ -48,6 +48,8 @@ fn violations_are_seen_with_their_explanation() -> TestResult {
         has(&["egress denied by shop/default-deny", why]),
         "{screen}"
     );
+    let why_ingress = "ingress denied by shop/redis-from-cart";
+    assert!(has(&[why_ingress, why]), "{screen}");
     // From the violation to its talk, and to one of its flows.
     tmux.press(&["Tab", "Enter"]);
     tmux.wait_for("round trips");

@@ -4,6 +4,11 @@ use crate::model::{Direction, Outcome, Verdict};
 
 /// What it comes to, who says so, and why.
 pub(super) fn sentence(verdict: &Verdict) -> String {
+    format!("{}: {}", word(verdict), why(verdict))
+}
+
+/// What it comes to, and who says so.
+pub(super) fn word(verdict: &Verdict) -> String {
     let mut text = match verdict.direction {
         Direction::Egress => "egress ",
         Direction::Ingress => "ingress ",
@@ -19,13 +24,11 @@ pub(super) fn sentence(verdict: &Verdict) -> String {
             text.push_str(rule);
         }
     }
-    text.push_str(": ");
-    text.push_str(why(verdict));
     text
 }
 
 /// In short; `flowmon explain` says it at length.
-fn why(verdict: &Verdict) -> &'static str {
+pub(super) fn why(verdict: &Verdict) -> &'static str {
     match verdict.reason {
         "rule-matched" => match verdict.outcome {
             Outcome::Allowed => "a rule accepts it",

@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// Lines above the flows of a talk.
-pub(super) const ABOVE: usize = 9;
+pub(super) const ABOVE: usize = 10;
 
 pub(super) fn talk(
     view: &View,
@@ -94,7 +94,7 @@ fn about(
         Outcome::Undecided => 1,
         Outcome::Denied => 2,
     });
-    vec![
+    let mut lines = vec![
         field("endpoint", &endpoint(&talk.endpoint, &now.endpoint, look)),
         field("peer", &look.plain(&peer(&talk.peer, now.peer))),
         field(
@@ -124,8 +124,9 @@ fn about(
                 sum(|half| half.retransmits, false)
             ),
         ),
-        verdict_field(worst, look),
-    ]
+    ];
+    lines.extend(verdict_fields(worst, look));
+    lines
 }
 
 fn field(name: &str, value: &str) -> Line<'static> {
@@ -135,20 +136,22 @@ fn field(name: &str, value: &str) -> Line<'static> {
     ])
 }
 
-fn verdict_field(verdict: Option<&Verdict>, look: Look) -> Line<'static> {
+/// What it comes to, and below it why.
+fn verdict_fields(verdict: Option<&Verdict>, look: Look) -> Lines {
     let Some(verdict) = verdict else {
-        return field("verdict", "not judged");
+        return vec![field("verdict", "not judged")];
     };
     let style = match verdict.outcome {
         Outcome::Denied => look.alarm(),
         Outcome::Undecided => look.warning(),
         Outcome::Allowed => ratatui::style::Style::new(),
     };
-    let text = look.plain(&verdict::sentence(verdict));
-    Line::from(vec![
+    let word = look.plain(&verdict::word(verdict));
+    let word = Line::from(vec![
         Span::styled(format!("{:<14}", "verdict"), DIM),
-        Span::styled(text, style),
-    ])
+        Span::styled(word, style),
+    ]);
+    vec![word, field("", verdict::why(verdict))]
 }
 
 fn endpoint(name: &str, endpoint: &Endpoint, look: Look) -> String {
@@ -277,7 +280,7 @@ pub(super) fn flow(view: &View, look: Look, talk: &Arc<Talk>, key: &FlowKey) -> 
     ));
     let (first, last) = (time(flow.stats.first_ns), time(flow.last_ns));
     lines.push(field("seen", &format!("{first} to {last}")));
-    lines.push(verdict_field(now.verdict.as_ref(), look));
+    lines.extend(verdict_fields(now.verdict.as_ref(), look));
     if let Some(peer) = now
         .verdict
         .as_ref()
