@@ -21,6 +21,7 @@ use ratatui::{
         execute,
         terminal::{EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode},
     },
+    layout::{Position, Rect},
 };
 
 use super::{draw, look::Look, view::View};
@@ -46,7 +47,7 @@ impl Screen {
         let entered = enable_raw_mode()
             .and_then(|()| execute!(stdout, EnterAlternateScreen, Hide))
             .and_then(|()| Terminal::new(CrosstermBackend::new(BufWriter::new(stdout))))
-            .and_then(|mut terminal| terminal.clear().map(|()| terminal));
+            .and_then(|mut terminal| clear(&mut terminal).map(|()| terminal));
         if entered.is_err() {
             leave();
         }
@@ -60,7 +61,7 @@ impl Screen {
             return Ok(false);
         }
         if anew {
-            self.0.clear()?;
+            clear(&mut self.0)?;
         }
         self.0.draw(|frame| {
             let area = frame.area();
@@ -69,6 +70,13 @@ impl Screen {
         })?;
         Ok(true)
     }
+}
+
+/// Everything is to be drawn anew. `Terminal::clear` would ask the terminal where its cursor is, which
+/// not every one answers, and then not at once.
+fn clear(terminal: &mut Terminal<CrosstermBackend<BufWriter<File>>>) -> io::Result<()> {
+    let size = terminal.size()?;
+    terminal.resize(Rect::from((Position::ORIGIN, size)))
 }
 
 /// Gives it back, if it is taken.
