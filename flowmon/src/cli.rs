@@ -1,17 +1,18 @@
 //! What can be typed. The only place that names clap.
 
+mod asked;
+mod daemon;
 mod recorded;
 
-use std::{
-    collections::BTreeMap, io::IsTerminal as _, net::IpAddr, path::PathBuf, str::FromStr,
-    time::Duration,
-};
+use std::{collections::BTreeMap, io::IsTerminal as _, net::IpAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
-use flowmon_common::{settings::MAX_FLOWS, wire::protocol};
+use flowmon_common::settings::MAX_FLOWS;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
 
+pub use asked::AskedPort;
+pub use daemon::RunArgs;
 pub use recorded::{AuditArgs, SuggestArgs};
 
 use crate::{
@@ -77,6 +78,8 @@ impl Cli {
 pub enum Command {
     /// Watch interfaces, live.
     Watch(WatchArgs),
+    /// Watch as a daemon: metrics over HTTP, a flow log, and counts that outlive a restart.
+    Run(RunArgs),
     /// Are these policy documents valid, and do they mean what they seem to?
     Check(CheckArgs),
     /// Replay recorded flows against policies.
@@ -278,46 +281,6 @@ pub enum TextOutput {
     Json,
 }
 
-/// `443`, `53/udp`, `icmp`
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct AskedPort {
-    /// IP protocol number; TCP if not said.
-    pub protocol: u8,
-    /// None of a protocol without ports.
-    pub number: Option<u16>,
-}
-
-impl FromStr for AskedPort {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let expected = "expected a port like 443, 53/udp or 3868/sctp, or icmp or icmpv6";
-        let portless = match text {
-            "icmp" => Some(protocol::ICMP),
-            "icmpv6" => Some(protocol::ICMPV6),
-            _ => None,
-        };
-        if let Some(protocol) = portless {
-            let number = None;
-            return Ok(Self { protocol, number });
-        }
-        let (number, name) = text.split_once('/').unwrap_or((text, "tcp"));
-        let protocol = match name {
-            "tcp" => protocol::TCP,
-            "udp" => protocol::UDP,
-            "sctp" => protocol::SCTP,
-            _ => return Err(expected),
-        };
-        match number.parse() {
-            Ok(number @ 1..) => Ok(Self {
-                protocol,
-                number: Some(number),
-            }),
-            _ => Err(expected),
-        }
-    }
-}
-
 /// `flowmon demo`
 #[derive(Debug, Args)]
 pub struct DemoArgs {
@@ -327,26 +290,33 @@ pub struct DemoArgs {
 
 #[derive(Debug, Args)]
 struct ViewArgs {
+    #[command(flatten)]
+    observe: ObserveArgs,
+    /// Stop by itself after this long: 30s, 5m, 1h30m.
+    #[arg(long, value_name = "DURATION", value_parser = duration, env = "FLOWMON_DURATION")]
+    duration: Option<Duration>,
+    /// What to print; auto is the live view (tui) on a terminal and JSON otherwise.
+    #[arg(long, value_enum, default_value = "auto", env = "FLOWMON_OUTPUT")]
+    output: OutputArg,
+}
+
+/// What is looked at, and how.
+#[derive(Debug, Args)]
+struct ObserveArgs {
     /// Judge every flow by the policies in these files and folders, YAML or JSON, which are read again
-    /// when they change. With violations, the exit code is 1.
+    /// when they change.
     #[arg(
         long, num_args = 1.., value_name = "PATH", env = "FLOWMON_POLICIES", value_delimiter = ','
     )]
     policies: Vec<PathBuf>,
     #[command(flatten)]
     corners: CornerArgs,
-    /// Stop by itself after this long: 30s, 5m, 1h30m.
-    #[arg(long, value_name = "DURATION", value_parser = duration, env = "FLOWMON_DURATION")]
-    duration: Option<Duration>,
     /// Time between two readings of the kernel's counters.
     #[arg(
         long, value_name = "DURATION", default_value = "1s", value_parser = duration,
         env = "FLOWMON_INTERVAL"
     )]
     interval: Duration,
-    /// What to print; auto is the live view (tui) on a terminal and JSON otherwise.
-    #[arg(long, value_enum, default_value = "auto", env = "FLOWMON_OUTPUT")]
-    output: OutputArg,
     /// A second count of what endpoints send, by XDP, to compare with, and a look at what is odd about
     /// it. Costs bulk TCP some percent: the kernel copies each buffer for XDP.
     #[arg(long, value_enum, default_value = "off", env = "FLOWMON_XDP")]
@@ -441,17 +411,23 @@ enum HookArg {
     Clsact,
 }
 
+impl HookArg {
+    const fn hook(self) -> Option<Hook> {
+        match self {
+            Self::Auto => None,
+            Self::Tcx => Some(Hook::Tcx),
+            Self::Clsact => Some(Hook::Clsact),
+        }
+    }
+}
+
 impl WatchArgs {
     /// What it means.
     pub fn settings(self) -> Watch {
         Watch {
             max_flows: self.max_flows,
             pinned: self.pin,
-            hook: match self.hook {
-                HookArg::Auto => None,
-                HookArg::Tcx => Some(Hook::Tcx),
-                HookArg::Clsact => Some(Hook::Clsact),
-            },
+            hook: self.hook.hook(),
             owned: self.owns.into_iter().fold(
                 BTreeMap::new(),
                 |mut owned: BTreeMap<String, Vec<IpAddr>>, (interface, address)| {
@@ -493,6 +469,16 @@ impl ViewArgs {
             OutputArg::Table | OutputArg::Auto => Output::Table,
             OutputArg::Json => Output::Json,
         };
+        Watch {
+            duration: self.duration,
+            output,
+            ..self.observe.settings(interfaces)
+        }
+    }
+}
+
+impl ObserveArgs {
+    fn settings(self, interfaces: Vec<Pattern>) -> Watch {
         let places = self.places.settings();
         let judging = (!self.policies.is_empty()).then(|| Judging {
             policies: self.policies,
@@ -502,9 +488,9 @@ impl ViewArgs {
         Watch {
             interfaces,
             judging,
-            duration: self.duration,
+            duration: None,
             interval: self.interval,
-            output,
+            output: Output::Json,
             max_flows: MAX_FLOWS,
             hook: None,
             pinned: false,

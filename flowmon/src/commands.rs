@@ -13,6 +13,7 @@ mod interfaces;
 mod logs;
 mod man;
 mod reload;
+mod run;
 mod suggest;
 mod watch;
 
@@ -87,6 +88,7 @@ pub fn run(cli: Cli) -> ExitCode {
     let diagnostics = Diagnostics::begin(format, wanted, || Clock::new().now());
     let result = match cli.command {
         Command::Watch(args) => watch::run(&args.settings()),
+        Command::Run(args) => run::run(&args.settings()),
         Command::Check(args) => check::run(&args),
         Command::Audit(args) => audit::run(&args.settings()),
         Command::Explain(args) => explain::run(&args),

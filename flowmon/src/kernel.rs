@@ -19,7 +19,7 @@ mod ticks;
 mod witness;
 mod xdp;
 
-use std::{collections::BTreeMap, net::IpAddr, os::fd::OwnedFd, sync::Arc};
+use std::{collections::BTreeMap, net::IpAddr, os::fd::OwnedFd, sync::Arc, time::Duration};
 
 use aya::Ebpf;
 use flowmon_common::{
@@ -355,6 +355,11 @@ impl Datapath {
     /// Size and verification effort of each program, all of which it loads.
     pub fn program_facts(&mut self) -> Result<Vec<ProgramFacts>, Error> {
         object::facts(&mut self.ebpf)
+    }
+
+    /// How long each loaded program has run so far; nothing while the kernel does not measure that.
+    pub fn run_times(&self) -> BTreeMap<String, Duration> {
+        object::run_times(&self.ebpf)
     }
 
     /// Registers an interface without attaching to it, so that [`Self::run`] can play its part.

@@ -7,6 +7,7 @@ pub mod commands;
 pub mod diagnostics;
 pub mod file_watch;
 pub mod flow;
+pub mod http;
 pub mod identity;
 pub mod kernel;
 pub mod lab;

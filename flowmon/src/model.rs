@@ -38,7 +38,9 @@ pub struct Report<'a> {
     pub event: FlowEvent,
     /// The flow as it is now.
     pub flow: &'a Flow,
-    /// What was added since the last report.
+    /// The flow as it was last reported; none where it never was.
+    pub before: Option<&'a Flow>,
+    /// What was added since then.
     pub growth: Totals,
 }
 

@@ -11,6 +11,7 @@ mod latency;
 mod takeover;
 mod teller;
 mod witness;
+mod workings;
 
 use std::{future::Future, io};
 
@@ -28,7 +29,7 @@ use crate::{
     model::{Finding, Report, Summary},
     netlink::{self, LinkWatch},
     settings::Watch,
-    sinks::{Sink as _, Sinks, WriterEnd},
+    sinks::{Overview, Sink as _, Sinks, WriterEnd},
 };
 use attachments::Attachments;
 use balance::Balance;
@@ -104,6 +105,7 @@ struct Pipeline {
     balance: Balance,
     latency: latency::Gathered,
     coverage: coverage::Watch,
+    workings: workings::Gathered,
     clock: Clock,
     /// A daemon: what is attached stays when this ends.
     pinned: bool,
@@ -162,6 +164,7 @@ impl Pipeline {
             balance: Balance::default(),
             latency: latency::Gathered::default(),
             coverage: coverage::Watch::open()?,
+            workings: workings::Gathered::default(),
             clock,
             pinned: settings.pinned,
             max_flows: max_flows as usize,
@@ -336,6 +339,8 @@ impl Pipeline {
         table.begin_drain(began.monotonic_ns);
         datapath.drain(|flow| table.update(flow, &mut report))?;
         table.end_drain(&mut report);
+        let took_ns = self.clock.now().monotonic_ns - began.monotonic_ns;
+        self.workings.drained(took_ns);
         if self.pinned {
             datapath.keep_times(began.monotonic_ns, self.clock.offset_ns())?;
         }
@@ -371,11 +376,16 @@ impl Pipeline {
             witnesses,
             latency,
             coverage,
+            workings,
             ..
         } = self;
         let now = self.clock.now();
         if let Some(witnesses) = witnesses {
             witnesses.close(ifindex, datapath, teller.attachments.name(ifindex))?;
+        }
+        if let Some(last) = workings::watched(ifindex, datapath, &teller.attachments, coverage)? {
+            latency.add(&last.endpoint, &last.latencies);
+            workings.parted(last);
         }
         let totals = datapath.totals(ifindex)?;
         let (flows, ended) = table.end_interface(ifindex, &mut |report| {
@@ -384,9 +394,6 @@ impl Pipeline {
         balance.add(totals, ended.traffic);
         datapath.settle(ifindex, totals, ended)?;
         coverage.part(ifindex);
-        if let Some(endpoint) = teller.attachments.endpoint(ifindex) {
-            latency.add(endpoint, &datapath.latencies(ifindex)?);
-        }
         datapath.release(ifindex, &flows)?;
         teller.attachments.forget(ifindex);
         Ok(())
@@ -407,21 +414,36 @@ impl Pipeline {
         for ifindex in self.teller.attachments.attached() {
             balance.add(Totals::default(), self.table.attributed(ifindex));
         }
+        let counters = self.datapath.counters()?;
         let lost = balance::losses(
-            &self.datapath.counters()?,
+            &counters,
             self.teller.sinks.lost(),
             self.teller.attachments.failed() + self.links.unreadable(),
             self.teller.identities.not_waiting(),
         );
         let findings = self.findings()?;
-        let overview = balance.overview(
-            self.teller.attachments.attached().count(),
-            self.table.len(),
-            lost.values().sum(),
-            findings,
-            self.coverage.so_far().bypassed,
-            self.teller.audited(),
+        let watched =
+            self.workings
+                .interfaces(&self.datapath, &self.teller.attachments, &self.coverage)?;
+        let workings = self.workings.workings(
+            &self.datapath,
+            &self.teller.identities,
+            self.max_flows,
+            &counters,
+            lost.clone(),
         );
+        let overview = Overview {
+            watched,
+            workings,
+            ..balance.overview(
+                self.teller.attachments.attached().count(),
+                self.table.len(),
+                lost.values().sum(),
+                findings,
+                self.coverage.so_far().bypassed,
+                self.teller.audited(),
+            )
+        };
         self.teller.sinks.interval(&overview, &self.clock.now());
         Ok(())
     }

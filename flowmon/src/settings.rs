@@ -1,12 +1,19 @@
 //! What was typed, made sense of.
 
-use std::{collections::BTreeMap, net::IpAddr, path::PathBuf, time::Duration};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
 
 use crate::{
     kernel::{Hook, XdpMode},
     policy,
     selection::Pattern,
 };
+
+pub use crate::sinks::LogLimits;
 
 /// Everything a watch needs to know.
 #[derive(Debug, Clone)]
@@ -33,6 +40,32 @@ pub struct Watch {
     pub judging: Option<Judging>,
     /// As a daemon: what is counted, and where, outlives the process and is taken over by the next.
     pub pinned: bool,
+}
+
+/// Everything a daemon needs to know.
+#[derive(Debug, Clone)]
+pub struct Run {
+    /// What is watched, and how.
+    pub watch: Watch,
+    /// Where metrics are served.
+    pub listen: SocketAddr,
+    /// Time series of flows at most.
+    pub max_series: usize,
+    /// Tell flows apart by the port that they asked for.
+    pub label_port: bool,
+    /// Where flow records go, if anywhere.
+    pub log: Option<Log>,
+}
+
+/// Where flow records go.
+#[derive(Debug, Clone)]
+pub struct Log {
+    /// The file.
+    pub path: PathBuf,
+    /// When another file is begun.
+    pub limits: LogLimits,
+    /// Only of flows that policies deny.
+    pub only_violations: bool,
 }
 
 /// Where those are found who know who is who.

@@ -3,19 +3,25 @@
 mod escape;
 mod findings;
 mod json;
+mod log_file;
+mod prometheus;
 mod table;
 mod talks;
 mod terminal;
 mod units;
 mod verdicts;
+mod workings;
 mod writer;
 
 pub use escape::escaped;
 pub use json::Json;
+pub use log_file::{LogFile, LogLimits, Logged};
+pub use prometheus::{Exposition, FAMILIES, Family, Prometheus};
 pub use table::Table;
 pub use terminal::Terminal;
 pub use units::{counted, human};
-pub use writer::{Writer, WriterEnd};
+pub use workings::{Watched, Workings};
+pub use writer::{Target, Writer, WriterEnd};
 
 use std::sync::Arc;
 
@@ -45,6 +51,10 @@ pub struct Overview {
     pub bypassed: Vec<Bypass>,
     /// What policies say of all flows since the watch began; none where there are no policies.
     pub audited: Option<Arc<Audited>>,
+    /// Each interface by itself.
+    pub watched: Vec<Watched>,
+    /// How flowmon itself fares.
+    pub workings: Workings,
 }
 
 /// A report of a flow, with all that is known of it.

@@ -52,7 +52,7 @@ const WORDS: [Words; 5] = [
 ];
 
 /// What each room may know of the others; those that compose know all.
-const ROOMS: [(&str, &[&str]); 20] = [
+const ROOMS: [(&str, &[&str]); 21] = [
     ("model", &[]),
     ("file_watch", &[]),
     ("clock", &[]),
@@ -68,10 +68,11 @@ const ROOMS: [(&str, &[&str]); 20] = [
     ("replay", &["model"]),
     ("audit", &["model", "policy"]),
     ("report", &[]),
+    ("http", &[]),
     ("suggest", &["model", "policy", "audit"]),
     ("sinks", &["model", "clock", "diagnostics"]),
     ("lab", &["netlink"]),
-    ("settings", &["kernel", "policy", "selection"]),
+    ("settings", &["kernel", "policy", "selection", "sinks"]),
     (
         "cli",
         &["diagnostics", "kernel", "policy", "selection", "settings"],

@@ -5,6 +5,7 @@ use std::{
     os::fd::AsFd as _,
 };
 
+use futures_util::future::select_all;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{Exit, Failure, documents, reload, runtime};
@@ -80,28 +81,30 @@ fn on_terminal() -> Result<(), Failure> {
     Err(Failure::new(Exit::Usage, message))
 }
 
-fn node_name() -> Option<String> {
+pub(super) fn node_name() -> Option<String> {
     nix::unistd::gethostname().ok()?.into_string().ok()
 }
 
 /// Being told to stop: Ctrl-C, SIGTERM, or the terminal going away.
-struct Stop([Signal; 3]);
+pub(super) struct Stop(Vec<Signal>);
 
 impl Stop {
     fn new() -> io::Result<Self> {
-        Ok(Self([
+        let mut stop = Self::of_daemon()?;
+        stop.0.push(signal(SignalKind::hangup())?);
+        Ok(stop)
+    }
+
+    /// To a daemon, a hangup means something else.
+    pub(super) fn of_daemon() -> io::Result<Self> {
+        Ok(Self(vec![
             signal(SignalKind::interrupt())?,
             signal(SignalKind::terminate())?,
-            signal(SignalKind::hangup())?,
         ]))
     }
 
-    async fn asked(self) {
-        let Self([mut interrupt, mut terminate, mut hangup]) = self;
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-            _ = hangup.recv() => {}
-        }
+    pub(super) async fn asked(mut self) {
+        let signals = self.0.iter_mut().map(|signal| Box::pin(signal.recv()));
+        let (_signal, _, _) = select_all(signals).await;
     }
 }

@@ -160,16 +160,15 @@ impl FlowTable {
             Entry::Occupied(mut known)
                 if known.get().flow.stats.first_ns == flow.stats.first_ns =>
             {
-                let known = known.get_mut();
-                let growth = grown(known.flow.totals(), flow.totals());
-                let was_reported = known.is_reported;
-                *known = found;
-                if !was_reported {
+                let before = std::mem::replace(known.get_mut(), found);
+                let growth = grown(before.flow.totals(), flow.totals());
+                if !before.is_reported {
                     report(news_of(flow));
                 } else if growth != Totals::default() {
                     report(Report {
                         event: FlowEvent::Update,
                         flow,
+                        before: Some(&before.flow),
                         growth,
                     });
                 }
@@ -185,6 +184,7 @@ impl FlowTable {
             report(Report {
                 event: FlowEvent::Update,
                 flow,
+                before: Some(flow),
                 growth: Totals::default(),
             });
         } else {
@@ -263,6 +263,7 @@ fn news_of(flow: &Flow) -> Report<'_> {
     Report {
         event: FlowEvent::New,
         flow,
+        before: None,
         growth: flow.totals(),
     }
 }
@@ -278,6 +279,7 @@ fn end(ended: &mut BTreeMap<u32, Ended>, tracked: &Tracked, report: &mut impl Fn
     report(Report {
         event: FlowEvent::End,
         flow: &tracked.flow,
+        before: Some(&tracked.flow),
         growth: Totals::default(),
     });
 }

@@ -1,10 +1,10 @@
 //! The eBPF object inside this binary.
 
-use std::{panic::resume_unwind, path::Path};
+use std::{collections::BTreeMap, panic::resume_unwind, path::Path, time::Duration};
 
 use aya::{
     Ebpf, EbpfLoader,
-    programs::{ProgramError, ProgramInfo, SchedClassifier, Xdp},
+    programs::{Program, ProgramError, ProgramInfo, SchedClassifier, Xdp},
 };
 use flowmon_common::layout;
 
@@ -132,6 +132,15 @@ pub(super) fn facts(ebpf: &mut Ebpf) -> Result<Vec<ProgramFacts>, Error> {
     }
     facts.push(fact(xdp::PROGRAM, xdp(ebpf, xdp::PROGRAM)?.info())?);
     Ok(facts)
+}
+
+/// See [`super::Datapath::run_times`].
+pub(super) fn run_times(ebpf: &Ebpf) -> BTreeMap<String, Duration> {
+    let of = |(name, program): (&str, &Program)| {
+        let ran = program.info().ok()?.run_time();
+        (ran > Duration::ZERO).then(|| (name.to_owned(), ran))
+    };
+    ebpf.programs().filter_map(of).collect()
 }
 
 fn fact(

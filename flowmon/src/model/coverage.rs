@@ -13,6 +13,16 @@ pub enum Way {
     Rx,
 }
 
+impl Way {
+    /// As in records and metrics.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Tx => "tx",
+            Self::Rx => "rx",
+        }
+    }
+}
+
 /// Packets that went one way past an interface without passing the hook.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Bypass {

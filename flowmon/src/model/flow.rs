@@ -107,6 +107,17 @@ impl Flow {
         (has_ports && ports != (0, 0)).then_some(ports)
     }
 
+    /// The port of the side that was asked; none where the protocol has none, or where it is not known
+    /// who asked.
+    pub fn asked_port(&self) -> Option<u16> {
+        let (local, remote) = self.ports()?;
+        match self.direction() {
+            Direction::Egress => Some(remote),
+            Direction::Ingress => Some(local),
+            Direction::Unknown => None,
+        }
+    }
+
     /// An address of a key, by the key's `l3`; none where it is not IP.
     pub fn address_of(l3: u8, address: Address) -> Option<IpAddr> {
         let v6 = Ipv6Addr::from(address);
@@ -153,6 +164,17 @@ impl Flow {
         Totals {
             tx: self.stats.tx.traffic,
             rx: self.stats.rx.traffic,
+        }
+    }
+}
+
+impl Direction {
+    /// As in records and metrics.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Egress => "egress",
+            Self::Ingress => "ingress",
+            Self::Unknown => "unknown",
         }
     }
 }

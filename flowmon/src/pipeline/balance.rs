@@ -46,6 +46,7 @@ impl Balance {
             findings,
             bypassed,
             audited,
+            ..Overview::default()
         }
     }
 

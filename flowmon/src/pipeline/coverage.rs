@@ -115,6 +115,14 @@ impl Watch {
         Ok(self.ends.values().any(|end| !end.found.is_empty()))
     }
 
+    /// The part of an interface's traffic that passed the hook, of the way of which less did, when it
+    /// was last compared; none where it was not.
+    pub(super) fn ratio(&self, ifindex: u32) -> Option<f64> {
+        let found = &self.ends.get(&ifindex)?.found;
+        let certain = found.iter().filter(|bypass| bypass.buffers > UNDER_WAY);
+        Some(certain.map(|bypass| bypass.ratio).fold(1.0, f64::min))
+    }
+
     /// What was found when they were last compared, without what may be under way.
     pub(super) fn so_far(&self) -> Coverage {
         let mut so_far = self.all();

@@ -43,6 +43,8 @@ pub(super) struct Identities {
     links: Links,
     /// What each source that has said something said last.
     heard: BTreeMap<IdentitySource, Result<usize, Trouble>>,
+    /// Those that have ever known somebody.
+    answered: BTreeSet<IdentitySource>,
     /// Told without a name.
     waiting: HashSet<FlowKey, RandomState>,
     not_waiting: u64,
@@ -65,6 +67,7 @@ impl Identities {
             sources: Sources::new(Links::from([])),
             links: Links::from([]),
             heard: BTreeMap::new(),
+            answered: BTreeSet::new(),
             waiting: HashSet::default(),
             not_waiting: 0,
             hint: Arc::default(),
@@ -127,6 +130,7 @@ impl Identities {
         let name = source.label();
         match said {
             Said::Known(known) => {
+                self.answered.insert(source);
                 tracing::trace!(source = name, known = known.len(), "identities");
                 return self.registry.learn(source, known, now.monotonic_ns);
             }
@@ -229,6 +233,19 @@ impl Identities {
                 (pause_ns * 2).min(LAST_HINT_NS),
             );
         }
+    }
+
+    /// Does each source answer? One that was never there is not missed.
+    pub(super) fn answering(&self) -> BTreeMap<IdentitySource, bool> {
+        let is_missed = |source: &IdentitySource, state: &Result<usize, Trouble>| match state {
+            Ok(_) | Err(Trouble::Broken(_)) => true,
+            Err(Trouble::Absent(_)) => self.answered.contains(source),
+        };
+        let heard = self.heard.iter();
+        heard
+            .filter(|(source, state)| is_missed(source, state))
+            .map(|(source, state)| (*source, state.is_ok()))
+            .collect()
     }
 
     /// Flows that can be told better.

@@ -60,6 +60,7 @@ impl Teller {
         let report = Report {
             event: FlowEvent::Update,
             flow,
+            before: Some(flow),
             growth: Totals::default(),
         };
         self.tell(&report, now);

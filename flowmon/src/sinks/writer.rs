@@ -22,6 +22,34 @@ pub enum WriterEnd {
     Failed(io::Error),
 }
 
+/// What portions are written to. Each is of whole reports.
+pub trait Target: Send + 'static {
+    /// Writes all of it; an error ends the writing.
+    fn put(&mut self, portion: &[u8]) -> io::Result<()>;
+
+    /// Is nobody there any more who reads it?
+    fn is_left(&self) -> bool {
+        false
+    }
+}
+
+impl Target for std::fs::File {
+    fn put(&mut self, portion: &[u8]) -> io::Result<()> {
+        self.write_all(portion)
+    }
+
+    /// A pipe whose reader is gone says so before anything is written to it.
+    fn is_left(&self) -> bool {
+        let mut pipe = [PollFd::new(self.as_fd(), PollFlags::empty())];
+        let polled = poll(&mut pipe, PollTimeout::ZERO);
+        let [pipe] = pipe;
+        polled.is_ok()
+            && pipe
+                .revents()
+                .is_some_and(|events| events.contains(PollFlags::POLLERR))
+    }
+}
+
 /// Reports on their way to a file or pipe, through a bounded queue. Handing them over wakes another
 /// thread, so they go in portions.
 #[derive(Debug)]
@@ -48,6 +76,11 @@ const IDLE: Duration = Duration::from_millis(200);
 impl Writer {
     /// Writes to `target`. The receiver hears of it when writing ends before [`Self::finish`].
     pub fn new(target: OwnedFd) -> (Self, oneshot::Receiver<()>) {
+        Self::to(std::fs::File::from(target))
+    }
+
+    /// The same, to anything that takes portions.
+    pub fn to(target: impl Target) -> (Self, oneshot::Receiver<()>) {
         let (queue, portions) = sync_channel(QUEUE);
         let (back, written) = sync_channel(QUEUE);
         let (ended, early) = oneshot::channel();
@@ -152,18 +185,17 @@ impl Writer {
 
 fn write_all(
     portions: &Receiver<Vec<u8>>,
-    target: OwnedFd,
+    mut target: impl Target,
     back: &SyncSender<Vec<u8>>,
 ) -> WriterEnd {
-    let mut file = std::fs::File::from(target);
     loop {
         let mut portion = match portions.recv_timeout(IDLE) {
             Ok(portion) => portion,
-            Err(RecvTimeoutError::Timeout) if reader_gone(&file) => return WriterEnd::ReaderGone,
+            Err(RecvTimeoutError::Timeout) if target.is_left() => return WriterEnd::ReaderGone,
             Err(RecvTimeoutError::Timeout) => continue,
             Err(RecvTimeoutError::Disconnected) => return WriterEnd::Written,
         };
-        match file.write_all(&portion) {
+        match target.put(&portion) {
             Ok(()) => {
                 portion.clear();
                 // There is room for all that can be under way.
@@ -175,17 +207,6 @@ fn write_all(
             Err(error) => return WriterEnd::Failed(error),
         }
     }
-}
-
-/// A pipe whose reader is gone says so before anything is written to it.
-fn reader_gone(file: &std::fs::File) -> bool {
-    let mut pipe = [PollFd::new(file.as_fd(), PollFlags::empty())];
-    let polled = poll(&mut pipe, PollTimeout::ZERO);
-    let [pipe] = pipe;
-    polled.is_ok()
-        && pipe
-            .revents()
-            .is_some_and(|events| events.contains(PollFlags::POLLERR))
 }
 
 #[cfg(test)]

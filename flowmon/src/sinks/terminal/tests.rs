@@ -132,6 +132,7 @@ impl Tale {
             report: &Report {
                 event,
                 flow: &flow,
+                before: None,
                 growth,
             },
             endpoint: &Endpoint {

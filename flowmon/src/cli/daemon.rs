@@ -1,0 +1,110 @@
+//! `flowmon run`
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use clap::{Args, ValueEnum};
+use flowmon_common::settings::MAX_FLOWS;
+
+use super::{HookArg, ObserveArgs, duration};
+use crate::{
+    selection::Pattern,
+    settings::{Log, LogLimits, Run, Watch},
+};
+
+/// `flowmon run`
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// A bridge (its ports, followed as they come and go), a veth, any interface, a glob, or `all`
+    /// (everything with a container, pod or virtual machine behind it). Several at once.
+    #[arg(
+        long, required = true, num_args = 1.., value_delimiter = ',', value_name = "IFACE",
+        env = "FLOWMON_IFACE"
+    )]
+    iface: Vec<Pattern>,
+    #[command(flatten)]
+    observe: ObserveArgs,
+    /// Flows the kernel keeps at most; beyond that, detail is lost, never the totals.
+    #[arg(
+        long, value_name = "N", default_value_t = MAX_FLOWS, env = "FLOWMON_MAX_FLOWS",
+        value_parser = clap::value_parser!(u32).range(64..=262_144)
+    )]
+    max_flows: u32,
+    /// How to attach: tcx (Linux 6.6 and newer) or clsact.
+    #[arg(long, value_enum, default_value = "auto", env = "FLOWMON_HOOK")]
+    hook: HookArg,
+    /// Where /metrics, /healthz and /readyz are served. Whoever can connect can read them.
+    #[arg(
+        long,
+        value_name = "ADDRESS:PORT",
+        default_value = "127.0.0.1:19435",
+        env = "FLOWMON_LISTEN"
+    )]
+    listen: SocketAddr,
+    /// Time series of flows at most: the biggest peers have their own, the rest are counted as
+    /// `peer="other"`.
+    #[arg(
+        long, value_name = "N", default_value_t = 20_000, env = "FLOWMON_MAX_SERIES",
+        value_parser = clap::value_parser!(u32).range(1000..=1_000_000)
+    )]
+    max_series: u32,
+    /// Tell flows apart by the responder's port, too: label `port`.
+    #[arg(long, env = "FLOWMON_LABEL_PORT")]
+    label_port: bool,
+    /// Write flow records to this file, one JSON object a line. A file that was moved is begun again.
+    #[arg(long, value_name = "FILE", env = "FLOWMON_LOG_FILE")]
+    log: Option<PathBuf>,
+    /// Which flow records: of all flows, or of those that policies deny.
+    #[arg(long, value_enum, default_value = "all", env = "FLOWMON_LOG_RECORDS")]
+    log_records: Records,
+    /// Begin another file when this one has so many megabytes.
+    #[arg(
+        long, value_name = "MB", default_value_t = 100, env = "FLOWMON_LOG_MAX_SIZE",
+        value_parser = clap::value_parser!(u64).range(1..=1_000_000)
+    )]
+    log_max_size: u64,
+    /// Begin another file after this long.
+    #[arg(
+        long, value_name = "DURATION", default_value = "24h", value_parser = duration,
+        env = "FLOWMON_LOG_MAX_AGE"
+    )]
+    log_max_age: Duration,
+    /// Old files that are kept, FILE.1 the youngest.
+    #[arg(
+        long, value_name = "N", default_value_t = 7, env = "FLOWMON_LOG_KEEP",
+        value_parser = clap::value_parser!(u32).range(0..=1000)
+    )]
+    log_keep: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Records {
+    All,
+    Violations,
+}
+
+impl RunArgs {
+    /// What it means.
+    pub fn settings(self) -> Run {
+        let limits = LogLimits {
+            bytes: self.log_max_size * 1_000_000,
+            age: self.log_max_age,
+            keep: self.log_keep,
+        };
+        Run {
+            watch: Watch {
+                max_flows: self.max_flows,
+                hook: self.hook.hook(),
+                pinned: true,
+                ..self.observe.settings(self.iface)
+            },
+            listen: self.listen,
+            max_series: self.max_series as usize,
+            label_port: self.label_port,
+            log: self.log.map(|path| Log {
+                path,
+                limits,
+                only_violations: self.log_records == Records::Violations,
+            }),
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! `flowmon run`
+
+use std::{
+    net::TcpListener,
+    sync::{Arc, atomic::AtomicU64},
+};
+
+use super::{
+    Exit, Failure, documents, reload, runtime,
+    watch::{Stop, node_name},
+};
+use crate::{
+    clock::Clock,
+    http, identity, kernel, pipeline,
+    settings::{Log, Run, Watch},
+    sinks::{Exposition, Json, LogFile, Logged, Prometheus, Sinks, Text, Writer},
+};
+
+/// What needs privileges comes first, and each thread would keep them that is started before they are
+/// given up.
+pub(super) fn run(settings: &Run) -> Result<Exit, Failure> {
+    let listener = TcpListener::bind(settings.listen).map_err(|error| {
+        let listen = settings.listen;
+        let hint = "--listen names another address";
+        Failure::new(
+            Exit::Usage,
+            format_args!("cannot serve metrics at {listen}: {error}; {hint}"),
+        )
+    })?;
+    let log = settings.log.as_ref().map(open).transpose()?;
+    kernel::give_up_privileges()?;
+
+    let (prometheus, exposition) = Prometheus::new(settings.max_series, settings.label_port);
+    let mut sinks = Sinks::default().and(prometheus);
+    if let Some((file, lost)) = log {
+        let (writer, _) = Writer::to(file);
+        let text = Text::new(Json::new(node_name()), writer);
+        let only_violations = settings.log.as_ref().is_some_and(|log| log.only_violations);
+        sinks = sinks.and(Logged::new(text, lost, only_violations));
+    }
+    if let Ok(address) = listener.local_addr() {
+        tracing::info!("metrics are at http://{address}/metrics");
+    }
+    http::serve(listener, exposition).map_err(pipeline::Error::Wait)?;
+    runtime()?.block_on(daemon(&settings.watch, sinks))
+}
+
+fn open(log: &Log) -> Result<(LogFile, Arc<AtomicU64>), Failure> {
+    LogFile::open(log.path.clone(), log.limits, || Clock::new().now().wall).map_err(|error| {
+        let path = log.path.display();
+        Failure::new(
+            Exit::Usage,
+            format_args!("cannot write the flow log {path}: {error}"),
+        )
+    })
+}
+
+async fn daemon(watch: &Watch, sinks: Sinks) -> Result<Exit, Failure> {
+    let judging = watch.judging.as_ref();
+    let policies = judging.map(|judging| reload::follow(judging, true));
+    let policies = policies.transpose()?;
+    let basis = policies
+        .as_ref()
+        .and_then(|policies| policies.basis.as_ref());
+    let declared = match basis {
+        Some(basis) => identity::declared(&basis.inventory),
+        None => identity::declared(&documents::inventory(&watch.places.inventory)?),
+    };
+    let stop = Stop::of_daemon().map_err(pipeline::Error::Wait)?;
+    // Nobody's going ends it.
+    let (_reader, never) = tokio::sync::oneshot::channel();
+    Box::pin(pipeline::watch(
+        watch,
+        declared,
+        policies,
+        sinks,
+        never,
+        stop.asked(),
+    ))
+    .await?;
+    Ok(Exit::Done)
+}
+
+impl http::Answers for Exposition {
+    fn metrics(&self) -> Result<Vec<u8>, String> {
+        let text = self.text().map_err(|error| error.to_string())?;
+        Ok(text.into_bytes())
+    }
+
+    fn is_ready(&self) -> bool {
+        self.has_begun()
+    }
+}
