@@ -98,9 +98,23 @@ impl Watch {
     ///
     /// When it can't be started.
     pub fn spawn(namespace: &Namespace, args: &[&str]) -> Self {
+        Self::spawn_command(namespace, &["watch", "--output", "json"], args)
+    }
+
+    /// Starts `flowmon run ARGS…`, the daemon, in `namespace`, without waiting.
+    ///
+    /// # Panics
+    ///
+    /// When it can't be started.
+    pub fn daemon(namespace: &Namespace, args: &[&str]) -> Self {
+        Self::spawn_command(namespace, &["run"], args)
+    }
+
+    fn spawn_command(namespace: &Namespace, words: &[&str], args: &[&str]) -> Self {
         let mut command = Command::new(flowmon_binary());
         command
-            .args(["-v", "watch", "--output", "json"])
+            .arg("-v")
+            .args(words)
             .args(args)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
