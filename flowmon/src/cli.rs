@@ -1,8 +1,8 @@
 //! What can be typed. The only place that names clap.
 
-mod asked;
 mod daemon;
 mod recorded;
+mod test;
 
 use std::{collections::BTreeMap, io::IsTerminal as _, net::IpAddr, path::PathBuf, time::Duration};
 
@@ -11,14 +11,14 @@ use flowmon_common::settings::MAX_FLOWS;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
 
-pub use asked::AskedPort;
 pub use daemon::RunArgs;
 pub use recorded::{AuditArgs, SuggestArgs};
+pub use test::{TestArgs, TestOutput};
 
 use crate::{
     diagnostics::{Format, Wanted},
     kernel::{Hook, XdpMode},
-    policy::{self, ToOwnNode},
+    policy::{self, AskedPort, ToOwnNode},
     selection::Pattern,
     settings::{Judging, Output, Places, Watch},
 };
@@ -86,6 +86,8 @@ pub enum Command {
     Audit(AuditArgs),
     /// Why is a connection allowed or denied, and what would change that?
     Explain(ExplainArgs),
+    /// Do policies say what scenarios expect of them?
+    Test(TestArgs),
     /// Write the least policies that allow what was seen.
     Suggest(SuggestArgs),
     /// List interfaces: what is behind each, and whether `--iface all` watches it.
@@ -532,20 +534,6 @@ mod tests {
     #![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
     use super::*;
-
-    #[test]
-    fn ports_have_protocols() {
-        let port = |text: &str| {
-            text.parse::<AskedPort>()
-                .map(|port| (port.protocol, port.number))
-        };
-        assert_eq!(port("443"), Ok((6, Some(443))));
-        assert_eq!(port("53/udp"), Ok((17, Some(53))));
-        assert_eq!(port("icmp"), Ok((1, None)));
-        for wrong in ["", "0", "65536", "443/", "443/http", "tcp", "-1", "443/TCP"] {
-            assert!(port(wrong).is_err(), "{wrong}");
-        }
-    }
 
     #[test]
     fn the_command_line_is_well_formed() {

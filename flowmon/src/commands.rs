@@ -15,6 +15,7 @@ mod man;
 mod reload;
 mod run;
 mod suggest;
+mod test;
 mod watch;
 
 use std::{fmt, process::ExitCode};
@@ -92,6 +93,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Check(args) => check::run(&args),
         Command::Audit(args) => audit::run(&args.settings()),
         Command::Explain(args) => explain::run(&args),
+        Command::Test(args) => test::run(&args),
         Command::Suggest(args) => suggest::run(&args.settings()),
         Command::Interfaces { output, places } => interfaces::run(output, &places.settings()),
         Command::Completions { shell } => completions::run(shell),

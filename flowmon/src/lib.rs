@@ -17,6 +17,7 @@ pub mod pipeline;
 pub mod policy;
 pub mod replay;
 pub mod report;
+pub mod scenario;
 pub mod selection;
 pub mod settings;
 pub mod sinks;

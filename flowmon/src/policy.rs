@@ -4,6 +4,7 @@
 //! [`Inventory`]; both are compiled into a ruleset that answers for one connection at a time.
 #![forbid(unsafe_code)]
 
+mod asked;
 pub mod document;
 pub mod explain;
 pub mod inventory;
@@ -16,6 +17,7 @@ pub mod ruleset;
 pub mod verdict;
 pub mod yaml;
 
+pub use asked::{AskedPort, connection};
 pub use document::Documents;
 pub use explain::Explanation;
 pub use inventory::Inventory;

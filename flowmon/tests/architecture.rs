@@ -52,7 +52,7 @@ const WORDS: [Words; 5] = [
 ];
 
 /// What each room may know of the others; those that compose know all.
-const ROOMS: [(&str, &[&str]); 21] = [
+const ROOMS: [(&str, &[&str]); 22] = [
     ("model", &[]),
     ("file_watch", &[]),
     ("clock", &[]),
@@ -69,6 +69,7 @@ const ROOMS: [(&str, &[&str]); 21] = [
     ("audit", &["model", "policy"]),
     ("report", &[]),
     ("http", &[]),
+    ("scenario", &["model", "policy"]),
     ("suggest", &["model", "policy", "audit"]),
     ("sinks", &["model", "clock", "diagnostics"]),
     ("lab", &["netlink"]),

@@ -40,7 +40,7 @@ pub(super) fn inventory(paths: &[PathBuf]) -> Result<Inventory, Failure> {
 }
 
 /// Tells what is wrong; errors end the command.
-fn tell(problems: &[Problem], of_what: &str) -> Result<(), Failure> {
+pub(super) fn tell(problems: &[Problem], of_what: &str) -> Result<(), Failure> {
     for problem in problems.iter().take(TOLD) {
         let text = format!("{}: {}", problem.place, problem.message);
         let text = escaped(&text);

@@ -27,9 +27,10 @@ use std::{
 };
 
 use admin::Dialect;
+pub(crate) use metadata::{labels, pod_id};
 pub(in crate::policy) use objects::{Object, each};
 pub(in crate::policy) use tree::{Node, Value};
-use walk::{Cursor, Findings};
+pub(crate) use walk::{Cursor, Findings};
 
 use super::{
     Place, PolicySet, Problem, Severity,
@@ -145,6 +146,40 @@ impl Reader {
         }
         self.seen.insert(policy.id.clone(), policy.place.clone());
         true
+    }
+}
+
+/// Reads a file that is one document, and no object of Kubernetes, with `read`: what comes of it, and
+/// all that is wrong.
+pub(crate) fn alone<T>(
+    file: &Arc<str>,
+    text: &str,
+    read: impl FnOnce(&Cursor<'_, '_>, &mut Findings<'_>) -> T,
+) -> Result<T, Vec<Problem>> {
+    let node = objects::only(text).map_err(|fault| {
+        let place = Place {
+            file: Arc::clone(file),
+            line: fault.line,
+            column: fault.column,
+            path: String::new(),
+        };
+        vec![Problem {
+            severity: Severity::Error,
+            rule: "syntax",
+            place,
+            message: fault.message,
+        }]
+    })?;
+    let mut findings = Findings::new(file);
+    let whole = Cursor {
+        node: &node,
+        path: String::new(),
+    };
+    let found = read(&whole, &mut findings);
+    if findings.is_valid() {
+        Ok(found)
+    } else {
+        Err(findings.finish())
     }
 }
 

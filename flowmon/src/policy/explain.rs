@@ -182,21 +182,9 @@ impl Ruleset {
         let from = self.end(&connection.initiator);
         let address = normal(connection.initiator.address);
         let targets = self.targets(connection).into_iter();
-        let outcomes = [&verdicts.egress, &verdicts.ingress];
-        let mut outcomes = outcomes
-            .into_iter()
-            .flatten()
-            .map(|verdict| verdict.outcome);
         Explanation {
             schema: "flowmon.explanation.v1",
-            // Allowed, denied, undecided; but that one denies is certain whatever the other says.
-            outcome: if outcomes.clone().any(|outcome| outcome == Outcome::Denied) {
-                Outcome::Denied
-            } else {
-                outcomes
-                    .find(|outcome| *outcome != Outcome::Allowed)
-                    .unwrap_or(Outcome::Allowed)
-            },
+            outcome: verdicts.outcome(),
             from: describe::party(from, address),
             to: normal(connection.responder.address),
             port: describe::port(connection.protocol, connection.port),

@@ -37,6 +37,22 @@ pub struct Verdicts {
     pub ingress: Option<Verdict>,
 }
 
+impl Verdicts {
+    /// Both sides together: that one denies is certain whatever the other says.
+    pub fn outcome(&self) -> Outcome {
+        let mut outcomes = [&self.egress, &self.ingress]
+            .into_iter()
+            .flatten()
+            .map(|verdict| verdict.outcome);
+        if outcomes.clone().any(|outcome| outcome == Outcome::Denied) {
+            return Outcome::Denied;
+        }
+        outcomes
+            .find(|outcome| *outcome != Outcome::Allowed)
+            .unwrap_or(Outcome::Allowed)
+    }
+}
+
 /// One side's word.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verdict {

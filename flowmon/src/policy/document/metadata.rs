@@ -6,6 +6,7 @@ use super::{
     syntax,
     walk::{Cursor, Fields, Findings},
 };
+use crate::policy::{Labels, inventory::PodId};
 
 /// Who an object is.
 pub(super) struct Identity {
@@ -37,25 +38,8 @@ pub(super) fn read(
     let mut fields = whole.fields(findings);
     let name = name(&mut fields, findings);
     let namespace = namespace(&mut fields, namespaced, findings);
-    if let Some(labels) = fields.get("labels") {
-        for (key, value) in labels.fields(findings).all() {
-            check(
-                &labels,
-                syntax::label_key(key),
-                "invalid-label",
-                key,
-                findings,
-            );
-            if let Some(text) = value.text(findings) {
-                check(
-                    &value,
-                    syntax::label_value(text),
-                    "invalid-label",
-                    text,
-                    findings,
-                );
-            }
-        }
+    if let Some(of_it) = fields.get("labels") {
+        labels(&of_it, findings);
     }
     if let Some(annotations) = fields.get("annotations") {
         for (key, value) in annotations.fields(findings).all() {
@@ -75,6 +59,40 @@ pub(super) fn read(
     Some(Identity {
         name: name?.into(),
         namespace: namespace?.into(),
+    })
+}
+
+/// Labels, as of a pod; what is wrong with them is reported.
+pub(crate) fn labels(at: &Cursor<'_, '_>, findings: &mut Findings<'_>) -> Labels {
+    const RULE: &str = "invalid-label";
+    let mut labels = Labels::new();
+    for (key, value) in at.fields(findings).all() {
+        check(at, syntax::label_key(key), RULE, key, findings);
+        if let Some(text) = value.text(findings) {
+            check(&value, syntax::label_value(text), RULE, text, findings);
+            labels.insert(key.into(), text.into());
+        }
+    }
+    labels
+}
+
+/// A pod as `namespace/name`.
+pub(crate) fn pod_id(
+    at: &Cursor<'_, '_>,
+    text: &str,
+    findings: &mut Findings<'_>,
+) -> Option<PodId> {
+    const RULE: &str = "invalid-name";
+    let Some((namespace, name)) = text.split_once('/') else {
+        let says = format_args!("`{}`: expected NAMESPACE/NAME", short(text));
+        findings.error(at, RULE, says);
+        return None;
+    };
+    let namespace_is_fine = check(at, syntax::dns_label(namespace), RULE, namespace, findings);
+    let is_fine = check(at, syntax::dns_subdomain(name), RULE, name, findings);
+    (namespace_is_fine && is_fine).then(|| PodId {
+        namespace: namespace.into(),
+        name: name.into(),
     })
 }
 

@@ -69,6 +69,38 @@ pub(in crate::policy) fn each(
     }
 }
 
+/// The only document of a file.
+///
+/// # Errors
+/// None, several, or one that can't be read.
+pub(super) fn only(text: &str) -> Result<Node<'_>, Fault> {
+    let mut found: Option<Node<'_>> = None;
+    for part in split(text) {
+        let fault = |line: u32, column, message: &str| Fault {
+            line,
+            column,
+            message: message.to_owned(),
+        };
+        let beside = "only a comment may stand beside `---`";
+        let (line, text) = part.map_err(|line| fault(line, 1, beside))?;
+        for node in parse(line, text)? {
+            if node.value == Value::Null {
+                continue;
+            }
+            if found.is_some() {
+                let (line, column) = (node.line, node.column);
+                return Err(fault(line, column, "a second document: one a file, here"));
+            }
+            found = Some(node);
+        }
+    }
+    found.ok_or_else(|| Fault {
+        line: 1,
+        column: 1,
+        message: "there is nothing in this file".to_owned(),
+    })
+}
+
 fn parse(line: u32, text: &str) -> Result<Vec<Node<'_>>, Fault> {
     let yaml = || yaml::parse(text, line).map(|node| node.into_iter().collect());
     if text.trim_start().starts_with('{') {

@@ -10,14 +10,14 @@ use crate::policy::{Place, Problem, Severity};
 const MOST_PROBLEMS: usize = 100;
 
 /// What is wrong with the document that is read.
-pub(super) struct Findings<'f> {
+pub(crate) struct Findings<'f> {
     pub(super) file: &'f Arc<str>,
     pub(super) problems: Vec<Problem>,
     left_out: usize,
 }
 
 impl<'f> Findings<'f> {
-    pub(super) fn new(file: &'f Arc<str>) -> Self {
+    pub(crate) fn new(file: &'f Arc<str>) -> Self {
         Self {
             file,
             problems: Vec::new(),
@@ -26,13 +26,13 @@ impl<'f> Findings<'f> {
     }
 
     /// Is the document in order, warnings aside?
-    pub(super) fn is_valid(&self) -> bool {
+    pub(crate) fn is_valid(&self) -> bool {
         let is_error = |problem: &Problem| problem.severity == Severity::Error;
         self.left_out == 0 && !self.problems.iter().any(is_error)
     }
 
     /// The API server would reject this.
-    pub(super) fn error(
+    pub(crate) fn error(
         &mut self,
         at: &Cursor<'_, '_>,
         rule: &'static str,
@@ -42,7 +42,7 @@ impl<'f> Findings<'f> {
     }
 
     /// Valid, but hardly meant.
-    pub(super) fn warning(
+    pub(crate) fn warning(
         &mut self,
         at: &Cursor<'_, '_>,
         rule: &'static str,
@@ -71,7 +71,7 @@ impl<'f> Findings<'f> {
     }
 
     /// All that was found.
-    pub(super) fn finish(mut self) -> Vec<Problem> {
+    pub(crate) fn finish(mut self) -> Vec<Problem> {
         if self.left_out > 0
             && let Some(last) = self.problems.last_mut()
         {
@@ -85,13 +85,13 @@ impl<'f> Findings<'f> {
 
 /// A value, and how it is reached.
 #[derive(Debug, Clone)]
-pub(super) struct Cursor<'n, 't> {
-    pub(super) node: &'n Node<'t>,
-    pub(super) path: String,
+pub(crate) struct Cursor<'n, 't> {
+    pub(in crate::policy) node: &'n Node<'t>,
+    pub(in crate::policy) path: String,
 }
 
 impl<'n, 't> Cursor<'n, 't> {
-    pub(super) fn place(&self, file: &Arc<str>) -> Place {
+    pub(crate) fn place(&self, file: &Arc<str>) -> Place {
         Place {
             file: Arc::clone(file),
             line: self.node.line,
@@ -120,7 +120,7 @@ impl<'n, 't> Cursor<'n, 't> {
     }
 
     /// The fields of an object; of null, none (so does Go).
-    pub(super) fn fields(&self, findings: &mut Findings<'_>) -> Fields<'n, 't> {
+    pub(crate) fn fields(&self, findings: &mut Findings<'_>) -> Fields<'n, 't> {
         let entries = match &self.node.value {
             Value::Map(entries) => &**entries,
             Value::Null => &[],
@@ -139,7 +139,7 @@ impl<'n, 't> Cursor<'n, 't> {
     }
 
     /// The items of a list; of null, none.
-    pub(super) fn list(&self, findings: &mut Findings<'_>) -> Vec<Cursor<'n, 't>> {
+    pub(crate) fn list(&self, findings: &mut Findings<'_>) -> Vec<Cursor<'n, 't>> {
         match &self.node.value {
             Value::List(items) => {
                 let item = |(at, node)| Cursor {
@@ -156,8 +156,28 @@ impl<'n, 't> Cursor<'n, 't> {
         }
     }
 
+    /// What stands in a list or, where there may be several but is one, alone.
+    pub(crate) fn one_or_more(&self, findings: &mut Findings<'_>) -> Vec<Self> {
+        match &self.node.value {
+            Value::List(_) => self.list(findings),
+            _ => vec![self.clone()],
+        }
+    }
+
+    /// Text, or a number for what it is written as.
+    pub(crate) fn word(&self, findings: &mut Findings<'_>) -> Option<String> {
+        match &self.node.value {
+            Value::Text(text) => Some(text.clone().into_owned()),
+            Value::Integer(number) => Some(number.to_string()),
+            _ => {
+                self.expected("a string or a number", findings);
+                None
+            }
+        }
+    }
+
     /// Text; of null, the empty one.
-    pub(super) fn text(&self, findings: &mut Findings<'_>) -> Option<&'n str> {
+    pub(crate) fn text(&self, findings: &mut Findings<'_>) -> Option<&'n str> {
         match &self.node.value {
             Value::Text(text) => Some(text),
             Value::Null => Some(""),
@@ -169,7 +189,7 @@ impl<'n, 't> Cursor<'n, 't> {
     }
 
     /// An integer; of null, zero.
-    pub(super) fn integer(&self, findings: &mut Findings<'_>) -> Option<i64> {
+    pub(crate) fn integer(&self, findings: &mut Findings<'_>) -> Option<i64> {
         match &self.node.value {
             Value::Integer(value) => Some(*value),
             Value::Null => Some(0),
@@ -182,7 +202,7 @@ impl<'n, 't> Cursor<'n, 't> {
 }
 
 /// The fields of an object, as they are asked for.
-pub(super) struct Fields<'n, 't> {
+pub(crate) struct Fields<'n, 't> {
     entries: &'n [Entry<'t>],
     /// The object itself.
     pub(super) whole: Cursor<'n, 't>,
@@ -191,19 +211,19 @@ pub(super) struct Fields<'n, 't> {
 
 impl<'n, 't> Fields<'n, 't> {
     /// A field that is there and not null.
-    pub(super) fn get(&mut self, name: &'static str) -> Option<Cursor<'n, 't>> {
+    pub(crate) fn get(&mut self, name: &'static str) -> Option<Cursor<'n, 't>> {
         self.get_or_null(name).filter(|field| !field.is_null())
     }
 
     /// A field that is there.
-    pub(super) fn get_or_null(&mut self, name: &'static str) -> Option<Cursor<'n, 't>> {
+    pub(crate) fn get_or_null(&mut self, name: &'static str) -> Option<Cursor<'n, 't>> {
         self.known.push(name);
         let entry = self.entries.iter().find(|entry| entry.key == name)?;
         Some(self.child(entry))
     }
 
     /// A field that must be there.
-    pub(super) fn require(
+    pub(crate) fn require(
         &mut self,
         name: &'static str,
         findings: &mut Findings<'_>,
@@ -220,12 +240,12 @@ impl<'n, 't> Fields<'n, 't> {
     }
 
     /// Fields that may be there, and that nobody needs.
-    pub(super) fn ignore(&mut self, names: &[&'static str]) {
+    pub(crate) fn ignore(&mut self, names: &[&'static str]) {
         self.known.extend(names);
     }
 
     /// Every field, for objects whose keys are data.
-    pub(super) fn all(&self) -> impl Iterator<Item = (&'n str, Cursor<'n, 't>)> {
+    pub(crate) fn all(&self) -> impl Iterator<Item = (&'n str, Cursor<'n, 't>)> {
         self.entries.iter().map(|entry| {
             let child = Cursor {
                 node: &entry.value,
@@ -236,12 +256,12 @@ impl<'n, 't> Fields<'n, 't> {
     }
 
     /// How many there are, null or not.
-    pub(super) fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.entries.len()
     }
 
     /// Done: all that was not asked for is an error.
-    pub(super) fn end(self, findings: &mut Findings<'_>) {
+    pub(crate) fn end(self, findings: &mut Findings<'_>) {
         for entry in self.entries {
             if self.known.iter().any(|known| *known == entry.key) {
                 continue;

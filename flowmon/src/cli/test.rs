@@ -1,0 +1,42 @@
+//! `flowmon test`
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+use super::CornerArgs;
+use crate::policy;
+
+/// `flowmon test`
+#[derive(Debug, Args)]
+pub struct TestArgs {
+    /// Scenarios; of a folder, every `*.scenario.yaml` in it and below.
+    #[arg(required = true, value_name = "SCENARIO")]
+    pub scenarios: Vec<PathBuf>,
+    /// Judge what each scenario expects, without traffic and without privileges.
+    #[arg(long = "static", env = "FLOWMON_STATIC")]
+    pub is_static: bool,
+    /// What to print. json is a line for every expectation, then a summary.
+    #[arg(long, value_enum, default_value = "table", env = "FLOWMON_OUTPUT")]
+    pub output: TestOutput,
+    #[command(flatten)]
+    corners: CornerArgs,
+}
+
+/// How to print what became of expectations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum TestOutput {
+    /// Lines for people.
+    Table,
+    /// JSON lines.
+    Json,
+    /// `JUnit` XML.
+    Junit,
+}
+
+impl TestArgs {
+    /// What Kubernetes leaves open.
+    pub const fn corners(&self) -> policy::Settings {
+        self.corners.settings()
+    }
+}

@@ -1,0 +1,209 @@
+//! `flowmon test --static`: the recipes, and what becomes of them when somebody breaks them.
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test may fail by panicking"
+)]
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+const MUTANTS: [(&str, &str, &str); 9] = [
+    (
+        "default-deny",
+        "policyTypes: [Ingress, Egress]",
+        "policyTypes: [Egress]",
+    ),
+    ("default-deny", "k8s-app: kube-dns", "k8s-app: dns"),
+    (
+        "default-deny",
+        "          podSelector:\n            matchLabels:\n              k8s-app: kube-dns\n",
+        "",
+    ),
+    (
+        "default-deny",
+        "          protocol: UDP\n",
+        "          protocol: SCTP\n",
+    ),
+    (
+        "default-deny",
+        "        - port: 53\n          protocol: TCP",
+        "        - port: 54\n          protocol: TCP",
+    ),
+    (
+        "own-namespace",
+        "        - podSelector: {}",
+        "        - namespaceSelector: {}",
+    ),
+    ("own-namespace", "team: operations", "team: development"),
+    (
+        "own-namespace",
+        "      ports:\n        - port: metrics\n",
+        "",
+    ),
+    ("own-namespace", "- port: metrics", "- port: 9100"),
+];
+
+const SCENARIO: &str = "policies: it.yaml
+pods:
+  a/one: {addresses: 10.0.0.1}
+  a/two: {addresses: 10.0.0.2}
+expect:
+  - {from: a/one, to: a/two, port: 80, expect: denied}
+";
+const POLICY: &str = "apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: closed, namespace: a}
+spec: {podSelector: {}}
+";
+
+fn recipes() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../policies")
+}
+
+/// Exit code, stdout and stderr.
+fn run(paths: &[&Path], more: &[&str]) -> (i32, String, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_flowmon"))
+        .arg("test")
+        .args(more)
+        .args(paths)
+        .output()
+        .unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    let code = output.status.code().unwrap();
+    (code, text(output.stdout), text(output.stderr))
+}
+
+/// A folder with one scenario and its policy.
+fn folder(test: &str, scenario: &str, policy: &str) -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR"))
+        .join("scenarios")
+        .join(test);
+    fs::create_dir_all(&folder).unwrap();
+    let file = folder.join("it.scenario.yaml");
+    fs::write(&file, scenario).unwrap();
+    fs::write(folder.join("it.yaml"), policy).unwrap();
+    file
+}
+
+#[test]
+fn the_recipes_do_what_their_scenarios_say() {
+    let (code, said, complaint) = run(&[&recipes()], &["--static"]);
+    assert_eq!(code, 0, "{said}{complaint}");
+    assert!(
+        said.contains("in 3 scenarios, judged without traffic: 0 not met"),
+        "{said}"
+    );
+}
+
+#[test]
+fn broken_recipes_are_noticed() {
+    const TEST: &str = "broken";
+    for (name, whole, broken) in MUTANTS {
+        let read =
+            |kind| fs::read_to_string(recipes().join(format!("recipes/{name}{kind}"))).unwrap();
+        let (policy, scenario) = (read(".yaml"), read(".scenario.yaml"));
+        assert!(policy.contains(whole), "{name}: {whole}");
+        let scenario = scenario.replace(&format!("{name}.yaml"), "it.yaml");
+        let file = folder(TEST, &scenario, &policy.replacen(whole, broken, 1));
+        let (code, said, complaint) = run(&[&file], &["--static"]);
+        assert_eq!(code, 1, "{name}: {whole} -> {broken}\n{said}{complaint}");
+    }
+}
+
+#[test]
+fn a_failure_says_why_and_what_would_help() {
+    const TEST: &str = "failure";
+    let file = folder(TEST, &SCENARIO.replace("denied", "allowed"), POLICY);
+    let (code, said, _) = run(&[&file], &["--static"]);
+    assert_eq!(code, 1);
+    for part in [
+        "FAIL",
+        "expected allowed, it is denied",
+        "it.scenario.yaml:6",
+        "no-rule-matched",
+        "This policy would allow it",
+    ] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    let (code, said, _) = run(&[&file], &["--static", "--output", "json"]);
+    assert_eq!(code, 1);
+    let lines: Vec<serde_json::Value> = said
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(lines[0]["met"], false);
+    assert_eq!(lines[0]["explanation"]["outcome"], "denied");
+    assert_eq!(lines[1]["failed"], 1);
+    let (code, said, _) = run(&[&file], &["--static", "--output", "junit"]);
+    assert_eq!(code, 1);
+    assert!(said.contains("tests=\"1\" failures=\"1\""), "{said}");
+    // Right, and for another reason than was meant.
+    let because = SCENARIO.replace("expect: denied", "expect: denied, because: a/other");
+    let file = folder(TEST, &because, POLICY);
+    let (code, said, _) = run(&[&file], &["--static"]);
+    assert_eq!(code, 1);
+    assert!(
+        said.contains("not because of a/other: no-rule-matched (a/closed)"),
+        "{said}"
+    );
+}
+
+#[test]
+fn what_is_wrong_is_told_with_its_place() {
+    const TEST: &str = "wrong";
+    for (right, wrong, line, says) in [
+        ("expect:\n", "expected:\n", 5, "unknown field `expected`"),
+        (
+            "10.0.0.2",
+            "10.0.0.1",
+            4,
+            "10.0.0.1 is the address of a/one already",
+        ),
+        ("to: a/two", "to: a/three", 6, "there is no pod `a/three`"),
+        ("from: a/one", "from: one", 6, "`one` is no outside peer"),
+        ("port: 80", "port: web", 6, "a name of a port of a/two"),
+        (
+            "policies: it.yaml",
+            "policies: gone.yaml",
+            1,
+            "there is no such file",
+        ),
+        (
+            "expect: denied",
+            "expect: maybe",
+            6,
+            "expected allowed, denied or undecided",
+        ),
+        ("a/two: {", "two: {", 4, "expected NAMESPACE/NAME"),
+        (
+            "addresses: 10.0.0.2",
+            "address: 10.0.0.2",
+            4,
+            "unknown field `address`",
+        ),
+    ] {
+        let file = folder(TEST, &SCENARIO.replacen(right, wrong, 1), POLICY);
+        let (code, said, complaint) = run(&[&file], &["--static"]);
+        assert_eq!((code, &*said), (2, ""), "{wrong}: {complaint}");
+        let place = format!("it.scenario.yaml:{line}:");
+        assert!(
+            complaint.contains(&place) && complaint.contains(says),
+            "{wrong}: {complaint}"
+        );
+    }
+    let file = folder(TEST, SCENARIO, &POLICY.replace("podSelector", "podSelect"));
+    let (code, _, complaint) = run(&[&file], &["--static"]);
+    assert_eq!(code, 2);
+    assert!(complaint.contains("it.yaml:4:"), "{complaint}");
+}
+
+#[test]
+fn traffic_is_not_pretended() {
+    let (code, said, complaint) = run(&[&recipes()], &[]);
+    assert_eq!((code, &*said), (2, ""));
+    assert!(complaint.contains("not built yet"), "{complaint}");
+}
