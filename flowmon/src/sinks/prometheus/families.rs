@@ -15,6 +15,18 @@ pub struct Family {
     pub(super) kind: MetricType,
 }
 
+impl Family {
+    /// `counter`, `gauge` or `histogram`.
+    pub const fn kind(&self) -> &'static str {
+        match self.kind {
+            MetricType::COUNTER => "counter",
+            MetricType::GAUGE => "gauge",
+            MetricType::HISTOGRAM => "histogram",
+            _ => "untyped",
+        }
+    }
+}
+
 macro_rules! families {
     ($($constant:ident: $kind:ident $name:literal $help:literal)*) => {
         $(pub(super) static $constant: Family = Family {
