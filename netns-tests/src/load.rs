@@ -12,6 +12,7 @@ use std::{
 };
 
 use flowmon::lab::{Namespace, traffic::Exchange};
+use socket2::SockRef;
 
 /// Longer than a transfer stands still on a busy machine, lost segments included.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -25,6 +26,7 @@ pub struct Load {
     enough: Arc<AtomicBool>,
     sender: JoinHandle<io::Result<u64>>,
     receiver: JoinHandle<io::Result<u64>>,
+    ends: [TcpStream; 2],
 }
 
 impl Load {
@@ -80,13 +82,8 @@ impl Load {
     /// When it has not.
     pub fn end(self) -> Exchange {
         self.enough.store(true, Relaxed);
-        let joined = |thread: JoinHandle<io::Result<u64>>| {
-            thread
-                .join()
-                .unwrap_or_else(|_| Err(io::Error::other("a panic")))
-                .unwrap_or_else(|error| panic!("the transfer: {error}"))
-        };
-        let (sent, arrived) = (joined(self.sender), joined(self.receiver));
+        let whole = |thread| join(thread).unwrap_or_else(|error| panic!("the transfer: {error}"));
+        let (sent, arrived) = (whole(self.sender), whole(self.receiver));
         assert_eq!(sent, arrived, "bytes sent, bytes that arrived");
         Exchange {
             client: self.client,
@@ -95,6 +92,36 @@ impl Load {
             received: 0,
         }
     }
+
+    /// Breaks the connection off at both ends, which say nothing more about it. What it says was
+    /// sent is what has arrived.
+    ///
+    /// # Panics
+    ///
+    /// When that can't be done.
+    pub fn abandon(self) -> Exchange {
+        self.enough.store(true, Relaxed);
+        for end in self.ends {
+            // Closing resets it (`tcp_close`), and waking who reads or writes it comes first.
+            let reset = SockRef::from(&end).set_linger(Some(Duration::ZERO));
+            reset.unwrap_or_else(|error| panic!("breaking off: {error}"));
+            // The other end may have done it already.
+            let _shut = end.shutdown(Shutdown::Both);
+        }
+        let (_sent, _arrived) = (join(self.sender), join(self.receiver));
+        Exchange {
+            client: self.client,
+            server: self.server,
+            sent: self.arrived.load(Relaxed),
+            received: 0,
+        }
+    }
+}
+
+fn join(thread: JoinHandle<io::Result<u64>>) -> io::Result<u64> {
+    thread
+        .join()
+        .unwrap_or_else(|_| Err(io::Error::other("a panic")))
 }
 
 fn connect(
@@ -113,6 +140,7 @@ fn connect(
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
     }
+    let ends = [near.try_clone()?, far.try_clone()?];
     let arrived = Arc::new(AtomicU64::new(0));
     let enough = Arc::new(AtomicBool::new(false));
     let stop = Arc::clone(&enough);
@@ -131,7 +159,10 @@ fn connect(
         let mut buffer = vec![0; 256 << 10];
         loop {
             match far.read(&mut buffer)? {
-                0 => return Ok(progress.load(Relaxed)),
+                0 => {
+                    far.shutdown(Shutdown::Write)?;
+                    return Ok(progress.load(Relaxed));
+                }
                 bytes => progress.fetch_add(bytes as u64, Relaxed),
             };
         }
@@ -143,5 +174,6 @@ fn connect(
         enough,
         sender,
         receiver,
+        ends,
     })
 }

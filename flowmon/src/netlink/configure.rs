@@ -112,6 +112,15 @@ impl Configure {
             .await
     }
 
+    /// Moves an interface to another network namespace. It arrives there down, a port of nothing.
+    pub async fn set_namespace(&self, ifindex: u32, netns: BorrowedFd<'_>) -> Result<(), Error> {
+        let message = LinkUnspec::new_with_index(ifindex).setns_by_fd(netns.as_raw_fd());
+        self.change(message, || {
+            format!("move interface {ifindex} to another namespace")
+        })
+        .await
+    }
+
     /// Sets the largest layer 3 packet an interface takes, in bytes.
     pub async fn set_mtu(&self, ifindex: u32, mtu: u32) -> Result<(), Error> {
         let message = LinkUnspec::new_with_index(ifindex).mtu(mtu);

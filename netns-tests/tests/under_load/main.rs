@@ -1,5 +1,6 @@
 //! What is counted stays exact while interfaces change under the traffic that crosses them.
 
+mod interfaces;
 mod offloads;
 
 use std::error::Error;
@@ -9,7 +10,7 @@ use flowmon::lab::traffic::Exchange;
 use flowmon::lab::{Lab, Namespace, Pod};
 use flowmon::netlink::{self, Configure};
 use flowmon_common::{Totals, Traffic};
-use netns_tests::{Load, Said, TcpCounters, Watch, counted};
+use netns_tests::{Ended, Load, Said, TcpCounters, Watch, counted, tool};
 use serde_json::json;
 
 type TestResult = Result<(), Box<dyn Error>>;
@@ -20,15 +21,24 @@ const HEADERS: u64 = 14 + 20 + 32;
 /// So much arrives between two changes.
 const STRETCH: u64 = 8_000_000;
 
+/// How interfaces may be watched.
+const WAYS: [&[&str]; 3] = [&[], &["--hook", "clsact"], &["--xdp", "skb"]];
+
 /// Two pods on a bridge, IPv4 only: nobody speaks unasked.
 struct Pair {
     lab: Lab,
     a: Pod,
     b: Pod,
+    options: &'static [&'static str],
 }
 
 impl Pair {
     fn new() -> Result<Self, Box<dyn Error>> {
+        Self::with_options(&[])
+    }
+
+    /// To be watched with these options.
+    fn with_options(options: &'static [&'static str]) -> Result<Self, Box<dyn Error>> {
         let lab = Lab::with_gateways("cni0", &["10.77.0.1/24".parse()?])?;
         let a = lab.add_pod_at("a", "vetha", &lab.host(2))?;
         let b = lab.add_pod_at("b", "vethb", &lab.host(3))?;
@@ -37,7 +47,12 @@ impl Pair {
             pod.namespace
                 .set_sysctl("net/ipv4/neigh/eth0/delay_first_probe_time", "3600")?;
         }
-        Ok(Self { lab, a, b })
+        Ok(Self { lab, a, b, options })
+    }
+
+    fn watch(&self) -> Watch {
+        let args = [&["--iface", "cni0"], self.options].concat();
+        Watch::start(self.lab.node(), &args)
     }
 
     /// Any port of b.
@@ -51,6 +66,15 @@ impl Pair {
         let load = Load::start(&self.a.namespace, &self.b.namespace, self.server()?);
         load.wait_for(1_000_000);
         Ok(load)
+    }
+
+    /// Switches features of all veths.
+    fn switch(&self, features: &[&str], state: &str) {
+        for (namespace, interface) in self.ends() {
+            let mut args = vec!["-K", interface];
+            args.extend(features.iter().flat_map(|feature| [feature, state]));
+            tool(namespace, "ethtool", &args);
+        }
     }
 
     /// Every veth: its namespace and its name there.
@@ -86,12 +110,12 @@ impl Seen {
     ) -> Result<Self, Box<dyn Error>> {
         let pods = [&pair.a, &pair.b];
         let before = pods.map(|pod| TcpCounters::of(&pod.namespace));
-        let watch = Watch::start(pair.lab.node(), &["--iface", "cni0"]);
+        let watch = pair.watch();
         let load = start(pair)?;
         change(&load)?;
         let exchange = load.end();
         let ended = watch.stop();
-        ended.assert_clean();
+        assert_clean(&ended);
         let (at_a, at_b) = seen_of(&ended.said, pair, &exchange);
         let seen = Self {
             at_a,
@@ -112,16 +136,31 @@ impl Seen {
     /// The bytes of the packets are those of the transfer, of headers this long, and of no more
     /// than was sent again.
     fn assert_carries(&self, headers: u64) {
-        const SYN_OPTIONS: u64 = 8;
         const LARGEST: u64 = 9000 - 20 - 32;
-        let packets = self.at_a.tx;
-        let payload = packets.bytes - SYN_OPTIONS - headers * packets.packets;
+        let payload = payload(self.at_a.tx, headers);
         let most = self.exchange.sent + self.sent.retransmitted * LARGEST;
         assert!(
             (self.exchange.sent..=most).contains(&payload),
             "{payload} bytes of payload in {self:?}"
         );
     }
+}
+
+/// How much of that the client's packets carry, when their headers are that long.
+const fn payload(sent: Traffic, headers: u64) -> u64 {
+    const SYN_OPTIONS: u64 = 8;
+    sent.bytes - SYN_OPTIONS - headers * sent.packets
+}
+
+/// Nothing is missing, and a witness, if there was one, agrees.
+fn assert_clean(ended: &Ended) {
+    ended.assert_clean();
+    let findings = ended.said.summary.pointer("/findings");
+    assert!(
+        findings.is_none_or(|findings| findings == &json!([])),
+        "{}",
+        ended.said.summary
+    );
 }
 
 /// What was counted of a transfer at a and at b, from the client's point of view.

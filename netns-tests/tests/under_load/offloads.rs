@@ -6,7 +6,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 
 use flowmon::lab::traffic::ping;
 use flowmon_common::Traffic;
-use netns_tests::{Capture, Frame, Load, Watch, interface_counters, require_root, tool};
+use netns_tests::{Capture, Frame, Load, interface_counters, require_root, tool};
 use nix::libc;
 use nix::sys::sendfile::sendfile;
 
@@ -18,14 +18,6 @@ const SEGMENT: u64 = 1500 - 20 - 32;
 /// Where IPv4's protocol is in a frame.
 const PROTOCOL: usize = 14 + 9;
 
-fn switch(pair: &Pair, features: &[&str], state: &str) {
-    for (namespace, interface) in pair.ends() {
-        let mut args = vec!["-K", interface];
-        args.extend(features.iter().flat_map(|feature| [feature, state]));
-        tool(namespace, "ethtool", &args);
-    }
-}
-
 #[test]
 fn segmentation_switched_off_and_on() -> TestResult {
     if !require_root("segmentation_switched_off_and_on") {
@@ -35,7 +27,7 @@ fn segmentation_switched_off_and_on() -> TestResult {
     let seen = Seen::while_it_runs(&pair, Pair::load, |load| {
         for features in [&["tso"][..], &["gso"], &["tso", "gso"]] {
             for state in ["off", "on"] {
-                switch(&pair, features, state);
+                pair.switch(features, state);
                 load.wait_for(STRETCH);
             }
         }
@@ -53,19 +45,18 @@ fn merging_switched_on_and_off() -> TestResult {
         return Ok(());
     }
     let pair = Pair::new()?;
-    let node = pair.lab.node();
     // Single segments leave a, so that there is something to merge before the hook.
     tool(
         &pair.a.namespace,
         "ethtool",
         &["-K", "eth0", "tso", "off", "gso", "off"],
     );
-    let capture = Capture::start(node, &pair.a);
-    let watch = Watch::start(node, &["--iface", "cni0"]);
+    let capture = Capture::start(pair.lab.node(), &pair.a);
+    let watch = pair.watch();
     let load = pair.load()?;
     for _ in 0..3 {
         for state in ["on", "off"] {
-            switch(&pair, &["gro"], state);
+            pair.switch(&["gro"], state);
             load.wait_for(STRETCH / 2);
         }
     }
@@ -136,10 +127,9 @@ fn a_transfer_of_jumbo_frames() -> TestResult {
     let pair = Pair::new()?;
     for (namespace, interface) in pair.ends() {
         tool(namespace, "ip", &["link", "set", interface, "mtu", "9000"]);
-        // So that each frame is one buffer, and the kernel's count is of frames.
-        let off = ["-K", interface, "tso", "off", "gso", "off", "gro", "off"];
-        tool(namespace, "ethtool", &off);
     }
+    // So that each frame is one buffer, and the kernel's count is of frames.
+    pair.switch(&["tso", "gso", "gro"], "off");
     let before = interface_counters(pair.lab.node(), &pair.a);
     let seen = Seen::while_it_runs(&pair, Pair::load, |load| {
         load.wait_for(10 * STRETCH);
@@ -186,7 +176,7 @@ fn what_sendfile_sends() -> TestResult {
         load.wait_for(10 * STRETCH);
         // Single segments out of the file's pages, too.
         for feature in ["tso", "gso"] {
-            switch(&pair, &[feature], "off");
+            pair.switch(&[feature], "off");
             load.wait_for(STRETCH);
         }
         Ok(())
