@@ -5,6 +5,7 @@
 
 mod against_capture;
 mod datagrams;
+mod extensions;
 mod other_messages;
 mod tcp;
 mod two_cpus;
