@@ -134,24 +134,10 @@ pub fn everything() -> clap::Command {
 /// `flowmon watch`
 #[derive(Debug, Args)]
 pub struct WatchArgs {
-    /// A bridge (its ports, followed as they come and go), a veth, any interface, a glob, or `all`
-    /// (everything with a container, pod or virtual machine behind it). Several at once.
-    #[arg(
-        long, required = true, num_args = 1.., value_delimiter = ',', value_name = "IFACE",
-        env = "FLOWMON_IFACE"
-    )]
-    iface: Vec<Pattern>,
+    #[command(flatten)]
+    attach: AttachArgs,
     #[command(flatten)]
     view: ViewArgs,
-    /// Flows the kernel keeps at most; beyond that, detail is lost, never the totals.
-    #[arg(
-        long, value_name = "N", default_value_t = MAX_FLOWS, env = "FLOWMON_MAX_FLOWS",
-        value_parser = clap::value_parser!(u32).range(64..=262_144)
-    )]
-    max_flows: u32,
-    /// How to attach: tcx (Linux 6.6 and newer) or clsact.
-    #[arg(long, value_enum, default_value = "auto", env = "FLOWMON_HOOK")]
-    hook: HookArg,
     /// An address of the endpoint behind an interface, as in veth12ab=10.0.0.5; several at once. What
     /// it sends from others of the same IP version counts as spoofed.
     #[arg(long, value_delimiter = ',', value_name = "IFACE=ADDRESS", value_parser = owner, env = "FLOWMON_OWNS")]
@@ -290,6 +276,27 @@ pub struct DemoArgs {
     view: ViewArgs,
 }
 
+/// Where to attach, and how.
+#[derive(Debug, Args)]
+struct AttachArgs {
+    /// A bridge (its ports, followed as they come and go), a veth, any interface, a glob, or `all`
+    /// (everything with a container, pod or virtual machine behind it). Several at once.
+    #[arg(
+        long, required = true, num_args = 1.., value_delimiter = ',', value_name = "IFACE",
+        env = "FLOWMON_IFACE"
+    )]
+    iface: Vec<Pattern>,
+    /// Flows the kernel keeps at most; beyond that, detail is lost, never the totals.
+    #[arg(
+        long, value_name = "N", default_value_t = MAX_FLOWS, env = "FLOWMON_MAX_FLOWS",
+        value_parser = clap::value_parser!(u32).range(64..=262_144)
+    )]
+    max_flows: u32,
+    /// How to attach: tcx (Linux 6.6 and newer) or clsact.
+    #[arg(long, value_enum, default_value = "auto", env = "FLOWMON_HOOK")]
+    hook: HookArg,
+}
+
 #[derive(Debug, Args)]
 struct ViewArgs {
     #[command(flatten)]
@@ -413,12 +420,18 @@ enum HookArg {
     Clsact,
 }
 
-impl HookArg {
-    const fn hook(self) -> Option<Hook> {
-        match self {
-            Self::Auto => None,
-            Self::Tcx => Some(Hook::Tcx),
-            Self::Clsact => Some(Hook::Clsact),
+impl AttachArgs {
+    /// `watch`, of these interfaces.
+    fn of(self, watch: Watch) -> Watch {
+        Watch {
+            interfaces: self.iface,
+            max_flows: self.max_flows,
+            hook: match self.hook {
+                HookArg::Auto => None,
+                HookArg::Tcx => Some(Hook::Tcx),
+                HookArg::Clsact => Some(Hook::Clsact),
+            },
+            ..watch
         }
     }
 }
@@ -427,9 +440,7 @@ impl WatchArgs {
     /// What it means.
     pub fn settings(self) -> Watch {
         Watch {
-            max_flows: self.max_flows,
             pinned: self.pin,
-            hook: self.hook.hook(),
             owned: self.owns.into_iter().fold(
                 BTreeMap::new(),
                 |mut owned: BTreeMap<String, Vec<IpAddr>>, (interface, address)| {
@@ -437,7 +448,7 @@ impl WatchArgs {
                     owned
                 },
             ),
-            ..self.view.settings(self.iface)
+            ..self.attach.of(self.view.settings(Vec::new()))
         }
     }
 }

@@ -3,35 +3,17 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, ValueEnum};
-use flowmon_common::settings::MAX_FLOWS;
 
-use super::{HookArg, ObserveArgs, duration};
-use crate::{
-    selection::Pattern,
-    settings::{Log, LogLimits, Run, Watch},
-};
+use super::{AttachArgs, ObserveArgs, duration};
+use crate::settings::{Log, LogLimits, Run, Watch};
 
 /// `flowmon run`
 #[derive(Debug, Args)]
 pub struct RunArgs {
-    /// A bridge (its ports, followed as they come and go), a veth, any interface, a glob, or `all`
-    /// (everything with a container, pod or virtual machine behind it). Several at once.
-    #[arg(
-        long, required = true, num_args = 1.., value_delimiter = ',', value_name = "IFACE",
-        env = "FLOWMON_IFACE"
-    )]
-    iface: Vec<Pattern>,
+    #[command(flatten)]
+    attach: AttachArgs,
     #[command(flatten)]
     observe: ObserveArgs,
-    /// Flows the kernel keeps at most; beyond that, detail is lost, never the totals.
-    #[arg(
-        long, value_name = "N", default_value_t = MAX_FLOWS, env = "FLOWMON_MAX_FLOWS",
-        value_parser = clap::value_parser!(u32).range(64..=262_144)
-    )]
-    max_flows: u32,
-    /// How to attach: tcx (Linux 6.6 and newer) or clsact.
-    #[arg(long, value_enum, default_value = "auto", env = "FLOWMON_HOOK")]
-    hook: HookArg,
     /// Where /metrics, /healthz and /readyz are served. Whoever can connect can read them.
     #[arg(
         long,
@@ -92,10 +74,8 @@ impl RunArgs {
         };
         Run {
             watch: Watch {
-                max_flows: self.max_flows,
-                hook: self.hook.hook(),
                 pinned: true,
-                ..self.observe.settings(self.iface)
+                ..self.attach.of(self.observe.settings(Vec::new()))
             },
             listen: self.listen,
             max_series: self.max_series as usize,

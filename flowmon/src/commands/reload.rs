@@ -17,8 +17,9 @@ use super::{Exit, Failure, documents, files, runtime};
 use crate::{
     audit::{Amendment, Basis},
     file_watch::FileWatch,
+    identity::{self, Known},
     pipeline::Policies,
-    settings::Judging,
+    settings::{Judging, Watch},
 };
 
 /// Whoever writes one file may write others: they are read when nothing has changed for so long, but
@@ -35,8 +36,27 @@ const POLL: Duration = Duration::from_secs(10);
 /// Amendments on their way.
 const QUEUE: usize = 16;
 
+/// What a watch begins with: policies, if it judges, and whom the user declared. Policies and inventory
+/// are followed; with `on_hangup`, SIGHUP has them read again.
+pub(super) fn begin(
+    watch: &Watch,
+    on_hangup: bool,
+) -> Result<(Option<Policies>, Vec<Known>), Failure> {
+    let judging = watch.judging.as_ref();
+    let policies = judging.map(|judging| follow(judging, on_hangup));
+    let policies = policies.transpose()?;
+    let basis = policies
+        .as_ref()
+        .and_then(|policies| policies.basis.as_ref());
+    let declared = match basis {
+        Some(basis) => identity::declared(&basis.inventory),
+        None => identity::declared(&documents::inventory(&watch.places.inventory)?),
+    };
+    Ok((policies, declared))
+}
+
 /// Reads them, and follows their changes. With `on_hangup`, SIGHUP has them read again.
-pub(super) fn follow(judging: &Judging, on_hangup: bool) -> Result<Policies, Failure> {
+fn follow(judging: &Judging, on_hangup: bool) -> Result<Policies, Failure> {
     let (sender, amendments) = mpsc::channel(QUEUE);
     // Before they are read: what changes meanwhile is read again.
     let digest = digest(judging);

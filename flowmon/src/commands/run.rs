@@ -6,12 +6,12 @@ use std::{
 };
 
 use super::{
-    Exit, Failure, documents, reload, runtime,
+    Exit, Failure, reload, runtime,
     watch::{Stop, node_name},
 };
 use crate::{
     clock::Clock,
-    http, identity, kernel, pipeline,
+    http, kernel, pipeline,
     settings::{Log, Run, Watch},
     sinks::{Exposition, Json, LogFile, Logged, Prometheus, Sinks, Text, Writer},
 };
@@ -56,16 +56,7 @@ fn open(log: &Log) -> Result<(LogFile, Arc<AtomicU64>), Failure> {
 }
 
 async fn daemon(watch: &Watch, sinks: Sinks) -> Result<Exit, Failure> {
-    let judging = watch.judging.as_ref();
-    let policies = judging.map(|judging| reload::follow(judging, true));
-    let policies = policies.transpose()?;
-    let basis = policies
-        .as_ref()
-        .and_then(|policies| policies.basis.as_ref());
-    let declared = match basis {
-        Some(basis) => identity::declared(&basis.inventory),
-        None => identity::declared(&documents::inventory(&watch.places.inventory)?),
-    };
+    let (policies, declared) = reload::begin(watch, true)?;
     let stop = Stop::of_daemon().map_err(pipeline::Error::Wait)?;
     // Nobody's going ends it.
     let (_reader, never) = tokio::sync::oneshot::channel();

@@ -8,10 +8,10 @@ use std::{
 use futures_util::future::select_all;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::{Exit, Failure, documents, reload, runtime};
+use super::{Exit, Failure, reload, runtime};
 use crate::{
     clock::Clock,
-    identity, kernel, pipeline,
+    kernel, pipeline,
     settings::{Output, Watch},
     sinks::{Json, Sinks, Table, Terminal, Text, Writer},
 };
@@ -25,16 +25,7 @@ pub(super) fn run(settings: &Watch) -> Result<Exit, Failure> {
 
 /// Watches in the network namespace of this thread.
 pub(super) async fn watch(settings: &Watch) -> Result<Exit, Failure> {
-    let judging = settings.judging.as_ref();
-    let policies = judging.map(|judging| reload::follow(judging, false));
-    let policies = policies.transpose()?;
-    let basis = policies
-        .as_ref()
-        .and_then(|policies| policies.basis.as_ref());
-    let declared = match basis {
-        Some(basis) => identity::declared(&basis.inventory),
-        None => identity::declared(&documents::inventory(&settings.places.inventory)?),
-    };
+    let (policies, declared) = reload::begin(settings, false)?;
     let stop = Stop::new().map_err(pipeline::Error::Wait)?;
     let stdout = io::stdout()
         .as_fd()

@@ -126,6 +126,8 @@ impl Target for LogFile {
             }
             Ok(()) => {}
             Err(error) => {
+                // To open it again cuts off what may have come of a line.
+                self.open = None;
                 let lines = portion.split(|byte| *byte == b'\n').count() - 1;
                 let lines = u64::try_from(lines).unwrap_or(u64::MAX);
                 self.lost.fetch_add(lines, Ordering::Relaxed);
@@ -173,7 +175,9 @@ impl Open {
         let written = self.file.write_all(portion);
         match &written {
             Ok(()) => self.bytes += u64::try_from(portion.len()).unwrap_or(u64::MAX),
-            Err(_) if self.is_regular => self.file.set_len(self.bytes)?,
+            Err(_) if self.is_regular => {
+                let _cut_off = self.file.set_len(self.bytes);
+            }
             Err(_) => {}
         }
         written
