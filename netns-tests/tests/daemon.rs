@@ -12,7 +12,7 @@ use std::{
 
 use flowmon::lab::{Lab, Pod, traffic};
 use flowmon_common::{Totals, Traffic};
-use netns_tests::{PrivateMounts, Said, Watch, interface_counters, require_root};
+use netns_tests::{PrivateMounts, Said, Watch, interface_counters, require_root, tool};
 use nix::sys::signal::Signal;
 
 type TestResult = Result<(), Box<dyn Error>>;
@@ -276,5 +276,50 @@ items:
     let ended = daemon.stop();
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     network.logged()?.assert_reconciles();
+    Ok(())
+}
+
+#[test]
+fn a_full_disk_costs_records_that_are_counted_and_no_more() -> TestResult {
+    if !require_root("a_full_disk_costs_records_that_are_counted_and_no_more") {
+        return Ok(());
+    }
+    let network = Network::new("full")?;
+    let folder = network.folder.display().to_string();
+    let mount = ["-t", "tmpfs", "-o", "size=64k", "tmpfs", &folder];
+    tool(network.lab.node(), "mount", &mount);
+    let (mut daemon, address) = network.start(&[])?;
+    let a = network.add(&mut daemon, "a", 2)?;
+    let b = network.add(&mut daemon, "b", 3)?;
+    // As much as there is room for, whatever the file system takes for itself.
+    let filler = network.folder.join("filler");
+    let mut file = fs::File::create(&filler)?;
+    while file.write_all(&[0; 4096]).is_ok() {}
+    let lost = |samples: &Samples| samples.sum("flowmon_lost_total", &["what=\"sink_queue\""]);
+    ping(&a, &b, 1, 5)?;
+    // The page that the log had begun may still take some.
+    let mut id = 2;
+    while lost(&network.scrape(address)?) == 0 {
+        assert!(id < 500, "nothing was lost");
+        ping(&a, &b, id, 1)?;
+        id += 1;
+    }
+    daemon.wait_for_stderr("cannot write the flow log");
+    // Space comes back when nobody has the file open.
+    drop(file);
+    fs::remove_file(&filler)?;
+    ping(&a, &b, 1000, 5)?;
+    daemon.wait_for_stderr("the flow log is written again");
+    let truth = interface_counters(network.lab.node(), &a);
+    let label = "endpoint=\"vetha\"";
+    let samples = network.wait_for(address, |samples| samples.totals("flow", label) == truth)?;
+    let counted = lost(&samples);
+    let ended = daemon.stop();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let logged = network.logged()?;
+    assert_eq!(logged.sum("totals"), logged.sum("attributed"));
+    let said = logged.summary.pointer("/lost/sink_queue").cloned();
+    assert_eq!(said, Some(counted.into()), "{}", logged.summary);
+    assert_eq!(logged.summary.pointer("/complete"), Some(&false.into()));
     Ok(())
 }
