@@ -274,7 +274,7 @@ mod tests {
         #[test]
         fn whoever_has_a_name_the_sums_are_exact_and_the_series_within_the_budget(
             reports in prop::collection::vec(
-                (0u8..6, any::<u8>(), any::<u8>(), any::<u16>(), 1u64..1000, any::<bool>()), 1..600
+                (0u8..40, any::<u8>(), any::<u8>(), any::<u16>(), 1u64..1000, any::<bool>()), 1..600
             ),
             most in 300usize..600,
         ) {
