@@ -1,0 +1,85 @@
+//! Scenarios from files, with what they name, judged by the policies alone.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use super::Told;
+use crate::{
+    commands::{Exit, Failure, documents, files},
+    policy::{self, Ruleset},
+    scenario::{self, Scenario, Word, judge},
+    sinks::escaped,
+};
+
+/// A scenario, ready to be played.
+pub(super) struct Prepared {
+    /// What it expects, in its order.
+    pub(super) cells: Vec<Told>,
+}
+
+/// Every scenario that is named, and those in folders that are called so.
+pub(super) fn scenarios(paths: &[PathBuf]) -> Result<Vec<(Arc<str>, Scenario)>, Failure> {
+    let mut found = Vec::new();
+    let mut problems = Vec::new();
+    let unreadable = files::read(paths, |name, text| {
+        let is_named = paths.iter().any(|path| path.as_os_str() == &**name);
+        if !is_named && !name.ends_with(".scenario.yaml") {
+            return;
+        }
+        match scenario::read(name, text) {
+            Ok(scenario) => found.push((Arc::clone(name), scenario)),
+            Err(mut wrong) => problems.append(&mut wrong),
+        }
+    })?;
+    problems.extend(unreadable);
+    documents::tell(&problems, "scenarios")?;
+    if found.is_empty() {
+        let says = "there is no scenario: name one, or a folder with files *.scenario.yaml";
+        return Err(Failure::new(Exit::Usage, says));
+    }
+    Ok(found)
+}
+
+/// Compiles a scenario's policies, and judges what it expects by them alone.
+pub(super) fn prepare(
+    file: &Path,
+    scenario: &Scenario,
+    corners: policy::Settings,
+) -> Result<Prepared, Failure> {
+    let policies = scenario.policies.iter().map(|word| beside(file, word));
+    let policies = documents::policies(&policies.collect::<Result<Vec<_>, _>>()?)?;
+    let inventory = match &scenario.inventory {
+        Some(word) => documents::inventory(&[beside(file, word)?])?,
+        None => scenario.cast.clone(),
+    };
+    let ruleset = Ruleset::compile(&policies, &inventory, corners);
+    let mut cells = Vec::new();
+    let mut problems = Vec::new();
+    for expected in &scenario.expected {
+        match expected.connection(&inventory, &scenario.outside) {
+            Ok(connection) => cells.push(Told {
+                expected: expected.clone(),
+                judged: judge(&ruleset, expected, &connection),
+            }),
+            Err(problem) => problems.push(problem),
+        }
+    }
+    documents::tell(&problems, "scenarios")?;
+    Ok(Prepared { cells })
+}
+
+/// A path of the scenario, from where it is.
+fn beside(file: &Path, word: &Word) -> Result<PathBuf, Failure> {
+    let path = file.parent().unwrap_or(Path::new("")).join(&word.text);
+    if path.exists() {
+        return Ok(path);
+    }
+    let message = format!(
+        "{}: {}: there is no such file or folder",
+        word.place,
+        path.display()
+    );
+    Err(Failure::new(Exit::Usage, escaped(&message)))
+}

@@ -1,0 +1,151 @@
+//! What became of expectations: for people, as JSON lines, as `JUnit`.
+
+use std::fmt::Write as _;
+
+use serde::Serialize;
+
+use super::Told;
+use crate::{
+    cli::TestOutput,
+    commands::{Exit, Failure},
+    policy::Explanation,
+    report::{Case, Suite, Verdict},
+    scenario::{Expected, Judged},
+    sinks::{counted, escaped},
+};
+
+/// An expectation and what became of it, as JSON.
+#[derive(Serialize)]
+struct Cell<'a> {
+    schema: &'static str,
+    file: &'a str,
+    line: u32,
+    from: &'a str,
+    to: &'a str,
+    port: &'a str,
+    expected: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    because: Option<&'a str>,
+    outcome: &'static str,
+    met: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failure: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    explanation: Option<&'a Explanation>,
+}
+
+/// The last line.
+#[derive(Serialize)]
+struct Summary {
+    schema: &'static str,
+    scenarios: usize,
+    expectations: usize,
+    failed: usize,
+}
+
+/// All of it, and how many expectations are not met.
+pub(super) fn text(
+    results: &[Told],
+    scenarios: usize,
+    output: TestOutput,
+) -> Result<(String, usize), Failure> {
+    let summary = Summary {
+        schema: "flowmon.test.v1",
+        scenarios,
+        expectations: results.len(),
+        failed: results.iter().filter(|told| told.is_failed()).count(),
+    };
+    let text = match output {
+        TestOutput::Table => table(results, &summary),
+        TestOutput::Json => json(results, &summary)?,
+        TestOutput::Junit => junit(results).xml(),
+    };
+    Ok((text, summary.failed))
+}
+
+fn title(expected: &Expected) -> String {
+    let (from, to, port) = (&expected.from, &expected.to, &expected.port);
+    format!("{} -> {}, {}", from.text, to.text, port.text)
+}
+
+fn table(results: &[Told], summary: &Summary) -> String {
+    let mut text = String::new();
+    for Told { expected, judged } in results {
+        let place = &expected.from.place;
+        let title = title(expected);
+        let line = match &judged.failure {
+            None => format!("ok    {title}: {}", judged.outcome.label()),
+            Some(failure) => format!("FAIL  {title}: {failure} ({}:{})", place.file, place.line),
+        };
+        text.push_str(&escaped(&line));
+        text.push('\n');
+        for line in why(judged).lines() {
+            let _infallible = writeln!(text, "      {}", escaped(line));
+        }
+    }
+    let _infallible = writeln!(
+        text,
+        "{} in {}, judged without traffic: {} not met",
+        counted(summary.expectations as u64, "expectation"),
+        counted(summary.scenarios as u64, "scenario"),
+        summary.failed
+    );
+    text
+}
+
+fn why(judged: &Judged) -> String {
+    let explanation = judged.explanation.as_ref();
+    explanation.map(ToString::to_string).unwrap_or_default()
+}
+
+fn json(results: &[Told], summary: &Summary) -> Result<String, Failure> {
+    let mut text = String::new();
+    for Told { expected, judged } in results {
+        let cell = Cell {
+            schema: "flowmon.expectation.v1",
+            file: &expected.from.place.file,
+            line: expected.from.place.line,
+            from: &expected.from.text,
+            to: &expected.to.text,
+            port: &expected.port.text,
+            expected: expected.outcome.label(),
+            because: expected.because.as_deref(),
+            outcome: judged.outcome.label(),
+            met: judged.failure.is_none(),
+            failure: judged.failure.as_deref(),
+            explanation: judged.explanation.as_ref(),
+        };
+        push(&mut text, &cell)?;
+    }
+    push(&mut text, summary)?;
+    Ok(text)
+}
+
+fn push(text: &mut String, line: &impl Serialize) -> Result<(), Failure> {
+    let json = serde_json::to_string(line);
+    *text += &json.map_err(|error| Failure::new(Exit::Usage, error))?;
+    text.push('\n');
+    Ok(())
+}
+
+fn junit(results: &[Told]) -> Suite {
+    let cases = results.iter().map(|Told { expected, judged }| {
+        let place = &expected.from.place;
+        Case {
+            class: place.file.to_string(),
+            name: format!("{} (line {})", title(expected), place.line),
+            verdict: match &judged.failure {
+                None => Verdict::Passed,
+                Some(message) => Verdict::Failed {
+                    message: message.clone(),
+                    detail: why(judged),
+                },
+            },
+            output: String::new(),
+        }
+    });
+    Suite {
+        name: "flowmon test --static".to_owned(),
+        cases: cases.collect(),
+    }
+}
