@@ -127,6 +127,8 @@ pub struct Suggest {
     pub flows: Vec<PathBuf>,
     /// Policies that are there already, if any, and who is who.
     pub judging: Judging,
+    /// What to suggest.
+    pub format: crate::suggest::Format,
 }
 
 /// How findings are printed.

@@ -5,6 +5,7 @@
 //! question. At last the policies are read again as they are written, and judge what was seen.
 #![forbid(unsafe_code)]
 
+mod format;
 mod needs;
 mod networks;
 mod question;
@@ -13,6 +14,7 @@ mod workload;
 mod write;
 
 use crate::policy::{Inventory, PolicySet, Ruleset, Settings, document};
+pub use format::Format;
 use needs::Needs;
 use question::Questions;
 pub use seen::{Report, Seen, Sighting};
@@ -30,22 +32,25 @@ pub struct Suggestion {
 }
 
 /// Suggests what is missing in `existing` to allow what was seen, and isolates what was watched.
-/// `notes` become comments at the beginning.
+/// `notes` become comments at the beginning. In the baseline tier, where cluster network policies are
+/// suggested, nothing can be added to what `existing` isolates: there should be none.
 pub fn suggest(
     seen: &Seen,
     inventory: &Inventory,
     existing: &PolicySet,
     settings: Settings,
+    format: Format,
     notes: &[String],
 ) -> Suggestion {
     let workloads = Workloads::new(inventory, existing);
     let watched = needs::watched(seen, inventory, &workloads);
     let mut isolated = existing.clone();
-    isolated.policies.extend(workloads.isolation(&watched));
+    let isolation = format.isolation(watched.keys().copied(), &workloads);
+    isolated.policies.extend(isolation);
     let ruleset = Ruleset::compile(&isolated, inventory, settings);
     let mut questions = Questions::new(inventory);
     let needs = Needs::find(seen, inventory, &ruleset, &workloads, &mut questions);
-    let documents = write::documents(&needs, &watched, &workloads, inventory, existing);
+    let documents = write::documents(&needs, &watched, &workloads, inventory, existing, format);
 
     let text = documents.join("---\n");
     let mut judging = existing.clone();
@@ -56,8 +61,10 @@ pub fn suggest(
     let ruleset = Ruleset::compile(&judging, inventory, settings);
     questions.ask_of_the_denied(seen, &ruleset);
 
+    let mut notes = notes.to_vec();
+    notes.extend(format.notes().iter().map(|line| (*line).to_owned()));
     let parts = [
-        write::comments(notes),
+        write::comments(&notes),
         text,
         write::comments(&needs.remarks(&watched, &workloads)),
         write::comments(&questions.lines()),

@@ -73,10 +73,20 @@ const ROOMS: [(&str, &[&str]); 22] = [
     ("suggest", &["model", "policy", "audit"]),
     ("sinks", &["model", "clock", "diagnostics"]),
     ("lab", &["netlink"]),
-    ("settings", &["kernel", "policy", "selection", "sinks"]),
+    (
+        "settings",
+        &["kernel", "policy", "selection", "sinks", "suggest"],
+    ),
     (
         "cli",
-        &["diagnostics", "kernel", "policy", "selection", "settings"],
+        &[
+            "diagnostics",
+            "kernel",
+            "policy",
+            "selection",
+            "settings",
+            "suggest",
+        ],
     ),
     ("pipeline", EVERYTHING),
     ("commands", EVERYTHING),

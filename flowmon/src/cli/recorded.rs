@@ -5,7 +5,10 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 
 use super::{CornerArgs, JudgingArgs};
-use crate::settings::{Audit, FailOn, Findings, Judging, Suggest};
+use crate::{
+    settings::{Audit, FailOn, Findings, Judging, Suggest},
+    suggest::Format,
+};
 
 /// `flowmon audit`
 #[derive(Debug, Args)]
@@ -97,8 +100,26 @@ pub struct SuggestArgs {
         value_delimiter = ','
     )]
     policies: Vec<PathBuf>,
+    /// Which kind of policies to write. Cluster network policies are in the baseline tier, so they can't
+    /// add to what network policies isolate: not with --merge.
+    #[arg(
+        long,
+        value_enum,
+        default_value = "network-policy",
+        env = "FLOWMON_FORMAT"
+    )]
+    format: FormatArg,
     #[command(flatten)]
     corners: CornerArgs,
+}
+
+/// A kind of policies to suggest.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum FormatArg {
+    /// `NetworkPolicy`, networking.k8s.io/v1.
+    NetworkPolicy,
+    /// `ClusterNetworkPolicy`, policy.networking.k8s.io/v1alpha2.
+    ClusterNetworkPolicy,
 }
 
 impl SuggestArgs {
@@ -110,6 +131,10 @@ impl SuggestArgs {
                 policies: self.policies,
                 inventory: self.inventory,
                 corners: self.corners.settings(),
+            },
+            format: match self.format {
+                FormatArg::NetworkPolicy => Format::NetworkPolicy,
+                FormatArg::ClusterNetworkPolicy => Format::ClusterNetworkPolicy,
             },
         }
     }

@@ -11,12 +11,17 @@ use crate::{
     replay::{Identities, Record},
     settings,
     sinks::counted,
-    suggest::{Report, Seen, suggest},
+    suggest::{Format, Report, Seen, suggest},
 };
 
 pub(super) fn run(settings: &settings::Suggest) -> Result<Exit, Failure> {
-    let sources = logs::open(&settings.flows)?;
     let judging = &settings.judging;
+    if settings.format == Format::ClusterNetworkPolicy && !judging.policies.is_empty() {
+        let says = "--merge is for network policies: cluster network policies of the baseline tier can't \
+                    add to what others isolate";
+        return Err(Failure::new(Exit::Usage, says));
+    }
+    let sources = logs::open(&settings.flows)?;
     let existing = if judging.policies.is_empty() {
         PolicySet::default()
     } else {
@@ -39,7 +44,14 @@ pub(super) fn run(settings: &settings::Suggest) -> Result<Exit, Failure> {
         }
     }
     let notes = notes(&told, &seen);
-    let suggestion = suggest(&seen, &inventory, &existing, judging.corners, &notes);
+    let suggestion = suggest(
+        &seen,
+        &inventory,
+        &existing,
+        judging.corners,
+        settings.format,
+        &notes,
+    );
     print(&suggestion.yaml)?;
     if suggestion.open > 0 {
         let flows = counted(suggestion.open, "flow");

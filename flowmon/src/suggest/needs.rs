@@ -8,6 +8,7 @@ use std::{
 
 use super::{
     Seen, Sighting,
+    format::is_isolation,
     question::{Questions, Why, counted, not_allowed},
     seen::Evidence,
     workload::Workloads,
@@ -213,6 +214,7 @@ impl Needs {
             (Outcome::Allowed, _) => return Ok(()),
             (Outcome::Undecided, reason) => return Err(Why::Undecided(reason)),
             (Outcome::Denied, Reason::NoRuleMatched) => {}
+            (Outcome::Denied, _) if verdict.policy.as_ref().is_some_and(is_isolation) => {}
             (Outcome::Denied, _) => {
                 let by = verdict.policy.clone();
                 return Err(by.map_or(Why::NotAllowed, Why::DeniedBy));
@@ -374,10 +376,9 @@ impl Finder<'_> {
         pairing: &Pairing,
     ) -> Result<(Port, Option<Arc<str>>), Why> {
         let Protocol::Ip(number) = sighting.flow.protocol else {
-            return Err(Why::Undecided(Reason::UndefinedProtocol));
+            return Err(Why::NoPorts);
         };
-        let protocol = PortProtocol::from_number(number);
-        let protocol = protocol.ok_or(Why::Undecided(Reason::UndefinedProtocol))?;
+        let protocol = PortProtocol::from_number(number).ok_or(Why::NoPorts)?;
         let port = pairing.port.filter(|port| *port > 0);
         let port = port.ok_or(Why::Undecided(Reason::UnknownPort))?;
         let named = self.named(&pairing.responder, protocol, port);

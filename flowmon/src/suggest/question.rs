@@ -28,6 +28,8 @@ pub(super) enum Why {
     Unknown,
     /// The port is one that connections get by chance.
     Ephemeral(u16),
+    /// Its protocol has no ports, and is denied.
+    NoPorts,
     /// It comes from a port of a service, and goes to none.
     Answer,
     /// The suggestion does not allow it, for what is said beside the rules.
@@ -57,6 +59,9 @@ impl fmt::Display for Why {
                 out,
                 "is {port} a service? Connections get such ports by chance, nobody declares it, and \
                  it was asked once"
+            ),
+            Self::NoPorts => out.write_str(
+                "is it wanted? A rule without ports would allow it, and everything else between them",
             ),
             Self::Answer => out.write_str("is it an answer? It comes from a port of a service"),
             Self::NotAllowed => out.write_str("the rules above don't allow it"),

@@ -6,11 +6,11 @@ use std::{
 };
 
 use crate::policy::{
-    Inventory, Labels, Place, Policy, PolicySet, Selector,
+    Inventory, Labels, PolicySet, Selector,
     document::{is_label, is_namespace},
     inventory::{Owner, PodId},
     labels::{Operator, Requirement, lasting},
-    model::{Kind, Namespaces, PolicyId, Subject, Tier},
+    model::Kind,
 };
 
 /// Labels that say what something is, the best first.
@@ -179,38 +179,6 @@ impl Workloads {
     /// The number of a pod's workload.
     pub(super) fn of(&self, pod: &PodId) -> Option<usize> {
         self.by_pod.get(pod).copied()
-    }
-
-    /// Policies that let nothing through to or from these.
-    pub(super) fn isolation(
-        &self,
-        watched: &BTreeMap<usize, BTreeSet<PodId>>,
-    ) -> impl Iterator<Item = Arc<Policy>> {
-        let all = watched.keys().filter_map(|number| self.get(*number));
-        all.enumerate().map(|(number, workload)| {
-            Arc::new(Policy {
-                id: PolicyId {
-                    kind: Kind::NetworkPolicy,
-                    namespace: Some(Arc::clone(&workload.namespace)),
-                    // No policy can be called so.
-                    name: format!("(isolation {number})").into(),
-                },
-                tier: Tier::NetworkPolicy,
-                subject: workload.subject(),
-                ingress: Some(Vec::new()),
-                egress: Some(Vec::new()),
-                place: Place::of_file("isolation".into()),
-            })
-        })
-    }
-}
-
-impl Workload {
-    fn subject(&self) -> Subject {
-        Subject {
-            namespaces: Namespaces::Named(Arc::clone(&self.namespace)),
-            pods: self.selector.clone(),
-        }
     }
 }
 

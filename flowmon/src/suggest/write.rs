@@ -9,6 +9,7 @@ use std::{
 use ipnetwork::IpNetwork;
 
 use super::{
+    format::{Allowed, Format, Others, Said},
     needs::{At, Need, Needs, Peer, Port, Proof, Rules},
     networks::{Inside, networks},
     question::counted,
@@ -17,11 +18,10 @@ use super::{
 use crate::{
     model::Direction,
     policy::{
-        Inventory, Labels, Policy, PolicySet, Selector,
+        Inventory, Labels, Policy, PolicySet,
         inventory::PodId,
-        labels::{NAME_LABEL, Operator},
         model::{Kind, Namespaces, PortProtocol},
-        yaml::{Yaml, comment, list, map, match_labels, number, text},
+        yaml::{Yaml, comment},
     },
 };
 
@@ -44,6 +44,7 @@ pub(super) fn documents(
     workloads: &Workloads,
     inventory: &Inventory,
     existing: &PolicySet,
+    format: Format,
 ) -> Vec<String> {
     let writer = Writer {
         workloads,
@@ -68,9 +69,14 @@ pub(super) fn documents(
         if !ingress && !egress {
             return None;
         }
-        let head = heads(workload, recorded);
-        let policy = writer.policy(workload, need, ingress, egress);
-        Some(comments(&head) + &policy.render())
+        let said = Said {
+            workload,
+            ingress: ingress.then(|| writer.allowed(&need.ingress, Direction::Ingress)),
+            egress: egress.then(|| writer.allowed(&need.egress, Direction::Egress)),
+        };
+        let documents = format.documents(&said);
+        let documents: Vec<String> = documents.iter().map(Yaml::render).collect();
+        Some(comments(&heads(workload, recorded)) + &documents.join("---\n"))
     };
     numbers.into_iter().filter_map(document).collect()
 }
@@ -135,36 +141,8 @@ struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    fn policy(&self, workload: &Workload, need: &Need, ingress: bool, egress: bool) -> Yaml {
-        let mut spec = vec![("podSelector", selector(&workload.selector))];
-        let mut types = Vec::new();
-        let mut rules = Vec::new();
-        if ingress {
-            types.push(text("Ingress"));
-            rules.push(("ingress", list(self.rules(workload, &need.ingress, "from"))));
-        }
-        if egress {
-            types.push(text("Egress"));
-            rules.push(("egress", list(self.rules(workload, &need.egress, "to"))));
-        }
-        spec.push(("policyTypes", list(types)));
-        spec.extend(rules);
-        map([
-            ("apiVersion", text("networking.k8s.io/v1")),
-            ("kind", text("NetworkPolicy")),
-            (
-                "metadata",
-                map([
-                    ("name", text(&workload.name)),
-                    ("namespace", text(&workload.namespace)),
-                ]),
-            ),
-            ("spec", map(spec)),
-        ])
-    }
-
-    /// One rule for each workload at the other end, then those by address.
-    fn rules(&self, subject: &Workload, rules: &Rules, key: &str) -> Vec<Yaml> {
+    /// What is let through: by workload at the other end, then by address.
+    fn allowed<'n>(&'n self, rules: &'n Rules, direction: Direction) -> Vec<Allowed<'n>> {
         let mut by_peer: BTreeMap<usize, Vec<(&Port, &Proof)>> = BTreeMap::new();
         let mut by_port: BTreeMap<&Port, BTreeMap<IpAddr, &Proof>> = BTreeMap::new();
         for ((peer, port), proof) in rules {
@@ -177,16 +155,14 @@ impl Writer<'_> {
         }
         let of_pods = by_peer.into_iter().filter_map(|(number, ports)| {
             let peer = self.workloads.get(number)?;
-            let mut lines: Vec<String> = ports
-                .iter()
-                .map(|(port, proof)| line(port, proof))
-                .collect();
-            lines.extend(about_dns(key, &ports));
-            let peer = [pods(subject, peer)];
-            let ports = ports.iter().map(|(port, _)| *port);
-            Some(rule(lines, key, peer.into(), ports))
+            let lines = ports.iter().map(|(port, proof)| line(port, proof));
+            Some(Allowed {
+                lines: lines.chain(about_dns(direction, &ports)).collect(),
+                others: Others::Workload(peer),
+                ports: ports.iter().map(|(port, _)| *port).collect(),
+            })
         });
-        let mut all: Vec<Yaml> = of_pods.collect();
+        let mut all: Vec<Allowed<'_>> = of_pods.collect();
         let mut same: BTreeMap<Vec<IpNetwork>, Vec<ByAddress<'_>>> = BTreeMap::new();
         for (port, proofs) in by_port {
             let addresses = proofs.keys().copied().collect();
@@ -196,7 +172,7 @@ impl Writer<'_> {
         for (networks, ports) in same {
             // What is too much to list is not allowed, so it is asked about.
             if networks.len() <= NETWORKS {
-                all.push(by_address(&networks, &ports, key));
+                all.push(by_address(networks, &ports, direction));
             }
         }
         all
@@ -206,8 +182,12 @@ impl Writer<'_> {
 /// A port, and who is at the other end.
 type ByAddress<'a> = (&'a Port, BTreeMap<IpAddr, &'a Proof>);
 
-/// A rule for networks.
-fn by_address(networks: &[IpNetwork], ports: &[ByAddress<'_>], key: &str) -> Yaml {
+/// What is let through by address.
+fn by_address<'a>(
+    networks: Vec<IpNetwork>,
+    ports: &[ByAddress<'a>],
+    direction: Direction,
+) -> Allowed<'a> {
     let mut lines = Vec::new();
     let mut sums = Vec::new();
     for (port, proofs) in ports {
@@ -229,10 +209,12 @@ fn by_address(networks: &[IpNetwork], ports: &[ByAddress<'_>], key: &str) -> Yam
         );
     }
     let sums: Vec<_> = sums.iter().map(|(port, sum)| (*port, sum)).collect();
-    lines.extend(about_dns(key, &sums));
-    let block = |network: &IpNetwork| map([("ipBlock", map([("cidr", text(network))]))]);
-    let peers = networks.iter().map(block).collect();
-    rule(lines, key, peers, ports.iter().map(|(port, _)| *port))
+    lines.extend(about_dns(direction, &sums));
+    Allowed {
+        lines,
+        others: Others::Networks(networks),
+        ports: ports.iter().map(|(port, _)| *port).collect(),
+    }
 }
 
 /// The first few addresses.
@@ -244,23 +226,6 @@ fn told(proofs: &BTreeMap<IpAddr, &Proof>) -> String {
         let _ = write!(told, " and {more} more");
     }
     told
-}
-
-fn rule<'a>(
-    lines: Vec<String>,
-    key: &str,
-    peers: Vec<Yaml>,
-    ports: impl Iterator<Item = &'a Port>,
-) -> Yaml {
-    let ports = ports.map(|port| {
-        let at = match &port.at {
-            At::Number(at) => number(*at),
-            At::Name(name) => text(name),
-        };
-        map([("protocol", text(port.protocol.label())), ("port", at)])
-    });
-    let rule = map([(key, list(peers)), ("ports", list(ports))]);
-    Yaml::Commented(lines, Box::new(rule))
 }
 
 /// `TCP 6379 (redis): 3 flows, 1200 bytes, 2026-11-22T10:00:00Z to 2026-11-22T10:00:09Z`
@@ -297,54 +262,12 @@ fn line(port: &Port, proof: &Proof) -> String {
 }
 
 /// Names need both, but the second so seldom that it is easily not seen.
-fn about_dns(key: &str, ports: &[(&Port, &Proof)]) -> Option<String> {
+fn about_dns(direction: Direction, ports: &[(&Port, &Proof)]) -> Option<String> {
     let has = |protocol| {
         let mut ports = ports.iter();
         ports.any(|(port, _)| port.protocol == protocol && port.at == At::Number(53))
     };
-    (key == "to" && has(PortProtocol::Udp) && !has(PortProtocol::Tcp)).then(|| {
-        "DNS over TCP, which long answers need, was not seen and is not allowed.".to_owned()
-    })
-}
-
-/// The pods of a workload, as seen from another.
-fn pods(subject: &Workload, peer: &Workload) -> Yaml {
-    let pods = ("podSelector", selector(&peer.selector));
-    if peer.namespace == subject.namespace {
-        return map([pods]);
-    }
-    let namespace = Labels::from([(NAME_LABEL.into(), peer.namespace.clone())]);
-    map([("namespaceSelector", map(match_labels(&namespace))), pods])
-}
-
-fn selector(selector: &Selector) -> Yaml {
-    let mut labels = Labels::new();
-    let mut expressions = Vec::new();
-    for requirement in &selector.requirements {
-        let (operator, values) = match &requirement.operator {
-            Operator::In(values) => {
-                if let [value] = &values[..] {
-                    labels.insert(requirement.key.clone(), value.clone());
-                    continue;
-                }
-                ("In", &values[..])
-            }
-            Operator::NotIn(values) => ("NotIn", &values[..]),
-            Operator::Exists => ("Exists", &[][..]),
-            Operator::DoesNotExist => ("DoesNotExist", &[][..]),
-        };
-        let mut expression = vec![
-            ("key", text(&requirement.key)),
-            ("operator", text(operator)),
-        ];
-        if !values.is_empty() {
-            expression.push(("values", list(values.iter().map(text))));
-        }
-        expressions.push(map(expression));
-    }
-    let mut fields = match_labels(&labels);
-    if !expressions.is_empty() {
-        fields.push(("matchExpressions", list(expressions)));
-    }
-    map(fields)
+    (direction == Direction::Egress && has(PortProtocol::Udp) && !has(PortProtocol::Tcp)).then(
+        || "DNS over TCP, which long answers need, was not seen and is not allowed.".to_owned(),
+    )
 }

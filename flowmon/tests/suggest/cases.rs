@@ -3,10 +3,11 @@
 use flowmon::{
     audit::Flow,
     model::{Direction, Icmp},
-    policy::{Inventory, inventory::Pod},
+    policy::{Inventory, inventory::Pod, model::Tier},
+    suggest::Format,
 };
 
-use crate::world::{cluster, flow, id, ip, merged, named, pod, suggestion};
+use crate::world::{cluster, flow, id, ip, merged, named, pod, policies, suggestion, written};
 
 const CART: &str = "10.1.0.5";
 const REDIS: &str = "10.1.0.9";
@@ -323,5 +324,99 @@ fn nothing_in_an_inventory_gets_out_of_its_place() {
         !yaml.lines().any(|line| line.starts_with("kind: Evil")),
         "{yaml}"
     );
-    crate::world::policies(&yaml);
+    policies(&yaml);
+}
+
+fn clustered(flows: &[Flow], inventory: &Inventory) -> flowmon::suggest::Suggestion {
+    written(flows, inventory, Format::ClusterNetworkPolicy)
+}
+
+#[test]
+fn a_cluster_network_policy_accepts_what_was_seen_then_denies() {
+    let flows = [out(6, (CART, 40000), (REDIS, 6379))];
+    let suggestion = clustered(&flows, &shop());
+    assert_eq!((suggestion.policies, suggestion.open), (1, 0));
+    let spec = "  tier: Baseline
+  priority: 1000
+  subject:
+    pods:
+      namespaceSelector:
+        matchLabels:
+          kubernetes.io/metadata.name: shop
+      podSelector:
+        matchLabels:
+          app: cart
+  ingress:
+  - action: Deny
+    from:
+    - namespaces: {}
+  egress:
+  # TCP 6379: 1 flow, 100 bytes
+  - action: Accept
+    to:
+    - pods:
+        namespaceSelector:
+          matchLabels:
+            kubernetes.io/metadata.name: shop
+        podSelector:
+          matchLabels:
+            app: redis
+    protocols:
+    - tcp:
+        destinationPort:
+          number: 6379
+  - action: Deny
+    to:
+    - networks:
+      - \"0.0.0.0/0\"
+      - \"::/0\"
+";
+    assert!(suggestion.yaml.contains(spec), "{}", suggestion.yaml);
+    assert!(
+        suggestion.yaml.contains("stays open"),
+        "{}",
+        suggestion.yaml
+    );
+}
+
+#[test]
+fn what_is_too_much_for_one_cluster_network_policy_comes_in_several() {
+    let mut inventory = shop();
+    let mut flows: Vec<Flow> = (0..60)
+        .map(|number| {
+            let address = format!("10.1.2.{number}");
+            let (name, labels) = (format!("shop/p{number}-0"), format!("app=p{number}"));
+            pod(&mut inventory, &name, &address, &labels, "");
+            out(6, (CART, 40000), (&address, 80))
+        })
+        .collect();
+    // 40 networks in one rule, and 30 ports.
+    flows.extend((0..40).map(|number| {
+        let address = format!("203.0.{number}.1");
+        out(6, (CART, 40000), (&address, 443))
+    }));
+    flows.extend((1..31).map(|port| out(17, (CART, 40000), (REDIS, port))));
+    let suggestion = clustered(&flows, &inventory);
+    let set = policies(&suggestion.yaml);
+    let tiers: Vec<Tier> = set.policies.iter().map(|policy| policy.tier).collect();
+    let baseline = |priority| Tier::Baseline { priority };
+    assert_eq!(tiers, [baseline(998), baseline(999), baseline(1000)]);
+    assert_eq!((suggestion.policies, suggestion.open), (3, 0));
+}
+
+#[test]
+fn what_a_cluster_network_policy_would_deny_is_asked() {
+    let ping = Flow {
+        icmp: Some(Icmp {
+            kind: 8,
+            code: 0,
+            id: Some(1),
+        }),
+        ..out(1, (CART, 1), (REDIS, 0))
+    };
+    let suggestion = clustered(&[ping], &shop());
+    assert_eq!((suggestion.policies, suggestion.open), (1, 1));
+    let asked =
+        "shop/cart-0 -> shop/redis-0 icmp/0: is it wanted? A rule without ports would allow it";
+    assert!(suggestion.yaml.contains(asked), "{}", suggestion.yaml);
 }

@@ -8,13 +8,14 @@ use flowmon::{
     policy::{
         Connection, Inventory, Outcome, PolicySet, Ruleset, Settings, Verdict,
         inventory::{Service, ServicePort, TargetPort},
-        model::PortProtocol,
+        model::{Action, PortProtocol, Rule},
         verdict::End,
     },
+    suggest::Format,
 };
 use proptest::{collection::vec, prelude::*};
 
-use crate::world::{cluster, flow, id, ip, merged, named, pod, policies, suggestion};
+use crate::world::{cluster, flow, id, ip, merged, named, pod, policies, suggestion, written};
 
 const NAMESPACES: [&str; 2] = ["shop", "stock"];
 /// Some select others too, if nothing is done about it; none is the same as another.
@@ -270,7 +271,7 @@ impl World {
     }
 }
 
-/// Each without one of its rules.
+/// Each without one of its rules that let something through.
 fn less(policies: &PolicySet) -> Vec<(String, PolicySet)> {
     let mut all = Vec::new();
     for (number, policy) in policies.policies.iter().enumerate() {
@@ -281,18 +282,31 @@ fn less(policies: &PolicySet) -> Vec<(String, PolicySet)> {
             changed.policies[number] = Arc::new(policy);
             all.push((format!("{} {what}", policy_name(&changed, number)), changed));
         };
-        for rule in 0..policy.ingress.as_ref().map_or(0, Vec::len) {
+        for rule in accepting(policy.ingress.as_ref()) {
             add(format!("ingress[{rule}]"), &|policy| {
                 policy.ingress.as_mut().unwrap().remove(rule);
             });
         }
-        for rule in 0..policy.egress.as_ref().map_or(0, Vec::len) {
+        for rule in accepting(policy.egress.as_ref()) {
             add(format!("egress[{rule}]"), &|policy| {
                 policy.egress.as_mut().unwrap().remove(rule);
             });
         }
     }
     all
+}
+
+fn accepting(rules: Option<&Vec<Rule>>) -> Vec<usize> {
+    let rules = rules.into_iter().flatten().enumerate();
+    let accepting = rules.filter(|(_, rule)| rule.action == Action::Accept);
+    accepting.map(|(number, _)| number).collect()
+}
+
+fn format() -> impl Strategy<Value = Format> {
+    prop_oneof![
+        Just(Format::NetworkPolicy),
+        Just(Format::ClusterNetworkPolicy)
+    ]
 }
 
 fn policy_name(policies: &PolicySet, number: usize) -> String {
@@ -338,12 +352,12 @@ proptest! {
 
     #[test]
     fn what_was_seen_is_allowed_and_every_rule_is_needed(
-        things in things(), direct in spoken(20), by_service in spoken(4),
+        things in things(), direct in spoken(20), by_service in spoken(4), format in format(),
     ) {
         let world = world(things);
         let mut flows: Vec<Flow> = direct.iter().flat_map(|it| world.flows(it)).collect();
         flows.extend(by_service.iter().filter_map(|it| world.to_service(it)));
-        let suggestion = suggestion(&flows, &world.inventory);
+        let suggestion = written(&flows, &world.inventory, format);
         prop_assert_eq!(suggestion.open, 0, "{}", suggestion.yaml);
         let policies = policies(&suggestion.yaml);
         prop_assert_eq!(policies.policies.len(), suggestion.policies);
@@ -356,10 +370,12 @@ proptest! {
     }
 
     #[test]
-    fn what_was_not_seen_is_denied(things in things(), spoken in spoken(20)) {
+    fn what_was_not_seen_is_denied(
+        things in things(), spoken in spoken(20), format in format(),
+    ) {
         let world = world(things);
         let flows: Vec<Flow> = spoken.iter().flat_map(|it| world.flows(it)).collect();
-        let suggestion = suggestion(&flows, &world.inventory);
+        let suggestion = written(&flows, &world.inventory, format);
         let policies = policies(&suggestion.yaml);
         let ruleset = Ruleset::compile(&policies, &world.inventory, Settings::default());
 
@@ -401,16 +417,19 @@ proptest! {
                     && it.to.peer() == to.peer();
                 let was_seen = seen.iter().any(of) || from.address() == to.address();
                 let sides = [
-                    (from, to, verdicts.egress), (to, from, verdicts.ingress),
+                    (from, to, verdicts.egress, false), (to, from, verdicts.ingress, true),
                 ];
-                for (subject, peer, verdict) in sides {
+                for (subject, peer, verdict, is_ingress) in sides {
                     let Some(thing) = subject.thing().filter(|it| watched.contains(it)) else {
                         continue;
                     };
                     if peer.address() == node || !(exact.contains(&peer.address()) || *peer == far) {
                         continue;
                     }
-                    let expected = if was_seen { Outcome::Allowed } else { Outcome::Denied };
+                    // Ingress from others than pods is nothing that cluster network policies can deny.
+                    let is_open = format == Format::ClusterNetworkPolicy
+                        && is_ingress && peer.thing().is_none();
+                    let expected = if was_seen || is_open { Outcome::Allowed } else { Outcome::Denied };
                     prop_assert_eq!(verdict.unwrap().outcome, expected,
                         "{:?} {:?} -> {:?} {} {}\n{}", thing, from, to, protocol, port, suggestion.yaml);
                 }

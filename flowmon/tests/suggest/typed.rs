@@ -79,6 +79,31 @@ fn an_audit_by_the_suggestion_finds_nothing() {
 }
 
 #[test]
+fn cluster_network_policies_are_in_order_too() {
+    let (flows, inventory) = (example("shop-flows.jsonl"), example("shop-inventory.yaml"));
+    let known = ["--flows", &flows, "--inventory", &inventory];
+    let format = ["--format", "cluster-network-policy"];
+    let (code, yaml, _) = flowmon(&[&["suggest"], &known[..], &format].concat());
+    assert_eq!(code, 0);
+    let file = File::new("cluster.yaml", &yaml);
+    let (code, found, said) = flowmon(&["check", file.name()]);
+    assert_eq!((code, &*said), (0, ""), "{found}");
+    assert!(found.contains("4 ClusterNetworkPolicy"), "{found}");
+    assert!(found.contains("0 errors, 0 warnings"), "{found}");
+    // The ping is nothing that a rule for ports allows, and here it is denied.
+    let policies = ["--policies", file.name()];
+    let (code, found, _) = flowmon(&[&["audit"], &known[..], &policies].concat());
+    assert_eq!(code, 1, "{found}");
+    assert!(found.contains("1 denied, 0 undecided"), "{found}");
+
+    let shop = example("shop");
+    let merge = ["--merge", "--policies", &shop];
+    let (code, yaml, said) = flowmon(&[&["suggest"], &known[..], &format, &merge].concat());
+    assert_eq!((code, &*yaml), (2, ""), "{said}");
+    assert!(said.contains("--merge is for network policies"), "{said}");
+}
+
+#[test]
 fn what_is_missing_in_the_log_is_said() {
     let inventory = example("shop-inventory.yaml");
     let log = File::new("cut.jsonl", "{\"schema\":\"flowmon.flow.v1\"\nnonsense\n");

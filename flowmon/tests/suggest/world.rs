@@ -10,7 +10,7 @@ use flowmon::{
         inventory::{NamedPort, Node, Owner, Pod, PodId},
         model::PortProtocol,
     },
-    suggest::{Report, Seen, Suggestion, suggest},
+    suggest::{Format, Report, Seen, Suggestion, suggest},
 };
 
 pub(crate) fn ip(text: &str) -> IpAddr {
@@ -114,12 +114,22 @@ pub(crate) fn suggestion(flows: &[Flow], inventory: &Inventory) -> Suggestion {
 
 /// With policies that are there already.
 pub(crate) fn merged(flows: &[Flow], inventory: &Inventory, existing: &str) -> Suggestion {
+    of(flows, inventory, existing, Format::NetworkPolicy)
+}
+
+/// Of a kind.
+pub(crate) fn written(flows: &[Flow], inventory: &Inventory, format: Format) -> Suggestion {
+    of(flows, inventory, "", format)
+}
+
+fn of(flows: &[Flow], inventory: &Inventory, existing: &str, format: Format) -> Suggestion {
     let mut seen = Seen::default();
     for flow in flows {
         note(&mut seen, flow.clone());
     }
     let existing = policies(existing);
-    suggest(&seen, inventory, &existing, Settings::default(), &[])
+    let corners = Settings::default();
+    suggest(&seen, inventory, &existing, corners, format, &[])
 }
 
 /// Policies as written: all must be in order.

@@ -1,9 +1,10 @@
-//! Whether one thing matches whatever another does. "No" means: not for certain.
+//! Whether one thing matches whatever another does, or nothing of it. "No" means: not for certain.
 
 use ipnetwork::IpNetwork;
 
 use crate::policy::{
     Selector,
+    labels::{Operator, Requirement},
     model::{Namespaces, Peer, PeerMatch, Peers, Port, PortMatch, Ports, Rule, Subject},
 };
 
@@ -15,6 +16,41 @@ pub(super) fn rule(wide: &Rule, narrow: &Rule) -> bool {
 /// `wide` selects all pods that `narrow` does.
 pub(super) fn subject(wide: &Subject, narrow: &Subject) -> bool {
     namespaces(&wide.namespaces, &narrow.namespaces) && selector(&wide.pods, &narrow.pods)
+}
+
+/// No pod can be selected by both, whichever there are.
+pub(super) fn are_apart(one: &Subject, other: &Subject) -> bool {
+    let namespaces = match (&one.namespaces, &other.namespaces) {
+        (Namespaces::Named(one), Namespaces::Named(other)) => one != other,
+        (Namespaces::Selected(one), Namespaces::Selected(other)) => exclude(one, other),
+        _ => false,
+    };
+    namespaces || exclude(&one.pods, &other.pods)
+}
+
+fn exclude(one: &Selector, other: &Selector) -> bool {
+    let contradict = |one: &Requirement, other: &Requirement| {
+        one.key == other.key
+            && match (&one.operator, &other.operator) {
+                (Operator::In(one), Operator::In(other)) => {
+                    !one.iter().any(|value| other.contains(value))
+                }
+                (Operator::In(these), Operator::NotIn(not))
+                | (Operator::NotIn(not), Operator::In(these)) => {
+                    these.iter().all(|value| not.contains(value))
+                }
+                (Operator::In(_) | Operator::Exists, Operator::DoesNotExist)
+                | (Operator::DoesNotExist, Operator::In(_) | Operator::Exists) => true,
+                _ => false,
+            }
+    };
+    let mut all = one.requirements.iter();
+    all.any(|one| {
+        other
+            .requirements
+            .iter()
+            .any(|other| contradict(one, other))
+    })
 }
 
 fn selector(wide: &Selector, narrow: &Selector) -> bool {

@@ -139,6 +139,9 @@ fn same_priority(
     if !both_say(|it| &it.ingress) && !both_say(|it| &it.egress) {
         return;
     }
+    if cover::are_apart(&first.subject, &second.subject) {
+        return;
+    }
     let meet = population.is_none_or(|population| {
         let subject = &second.subject;
         !population.knows(&subject.namespaces)

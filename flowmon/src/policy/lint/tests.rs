@@ -275,6 +275,48 @@ egress:
 }
 
 #[test]
+fn of_subjects_that_exclude_each_other_the_order_does_not_matter() {
+    let policy = |name, expression: &str| {
+        let selector = format!("{{matchExpressions: [{expression}]}}");
+        let subject =
+            format!("subject: {{pods: {{namespaceSelector: {{}}, podSelector: {selector}}}}}");
+        cluster(
+            name,
+            2,
+            &format!("{subject}\negress: [{{action: Deny, to: [{{networks: [192.0.2.0/24]}}]}}]"),
+        )
+    };
+    let (a, b) = (
+        "{key: app, operator: In, values: [a]}",
+        "{key: app, operator: In, values: [b]}",
+    );
+    let both = "{key: app, operator: In, values: [a, b]}";
+    let not_a = "{key: app, operator: NotIn, values: [a]}";
+    let (has, has_not) = (
+        "{key: app, operator: Exists}",
+        "{key: app, operator: DoesNotExist}",
+    );
+    let other = "{key: tier, operator: In, values: [b]}";
+    for (one, other, are_apart) in [
+        (a, b, true),
+        (a, both, false),
+        (a, not_a, true),
+        (both, not_a, false),
+        (a, has, false),
+        (a, has_not, true),
+        (has, has_not, true),
+        (not_a, has_not, false),
+        (a, other, false),
+    ] {
+        let want: &[&str] = if are_apart { &[] } else { &["same-priority"] };
+        for (one, other) in [(one, other), (other, one)] {
+            let policies = policy("a", one) + &policy("b", other);
+            assert_eq!(found(&policies, false), want, "{one} {other}");
+        }
+    }
+}
+
+#[test]
 fn two_generations_of_admin_policies() {
     let both = cluster("a", 1, "subject: {namespaces: {}}")
         + "apiVersion: policy.networking.k8s.io/v1alpha1\nkind: BaselineAdminNetworkPolicy\nmetadata: {name: default}\nspec: {subject: {namespaces: {}}}\n";
