@@ -1,5 +1,6 @@
 //! What can be typed. The only place that names clap.
 
+mod config;
 mod daemon;
 mod recorded;
 mod test;
@@ -11,6 +12,7 @@ use flowmon_common::settings::MAX_FLOWS;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
 
+pub use config::Refused;
 pub use daemon::RunArgs;
 pub use recorded::{AuditArgs, SuggestArgs};
 pub use test::{TestArgs, TestOutput};
@@ -377,6 +379,7 @@ pub struct PlaceArgs {
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum XdpArg {
     /// None.
+    #[value(alias = "false")] // as YAML reads `off`
     Off,
     /// Generic XDP.
     Skb,

@@ -18,7 +18,7 @@ mod suggest;
 mod test;
 mod watch;
 
-use std::{fmt, process::ExitCode};
+use std::{ffi::OsString, fmt, process::ExitCode};
 
 use crate::{
     cli::{Cli, Command},
@@ -84,11 +84,30 @@ impl From<pipeline::Error> for Failure {
 }
 
 /// Does what was typed.
-pub fn run(cli: Cli) -> ExitCode {
+pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let read = Cli::read(args, files::one);
+    let cli = match &read {
+        Ok(cli) => cli,
+        Err(refused) => &refused.typed,
+    };
     let (format, wanted) = cli.diagnostics();
     let diagnostics = Diagnostics::begin(format, wanted, || Clock::new().now());
-    let result = match cli.command {
+    let result = match read {
+        Ok(cli) => command(cli.command),
+        Err(refused) => documents::tell(&refused.problems, "configuration").map(|()| Exit::Usage),
+    };
+    let exit = result.unwrap_or_else(|failure| {
+        tracing::error!("{}", failure.message);
+        failure.exit
+    });
+    diagnostics.end();
+    ExitCode::from(exit as u8)
+}
+
+fn command(command: Command) -> Result<Exit, Failure> {
+    match command {
         Command::Watch(args) => watch::run(&args.settings()),
+        Command::Run(args) if args.check_config => run::check(args),
         Command::Run(args) => run::run(&args.settings()),
         Command::Check(args) => check::run(&args),
         Command::Audit(args) => audit::run(&args.settings()),
@@ -101,13 +120,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Cleanup => cleanup::run(),
         Command::Doctor { places } => doctor::run(&places.settings()),
         Command::Demo(args) => demo::run(args),
-    };
-    let exit = result.unwrap_or_else(|failure| {
-        tracing::error!("{}", failure.message);
-        failure.exit
-    });
-    diagnostics.end();
-    ExitCode::from(exit as u8)
+    }
 }
 
 /// A runtime for one thread: the pipeline is one task, and network namespaces belong to threads.

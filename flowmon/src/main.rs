@@ -2,9 +2,8 @@
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
-use flowmon::{cli::Cli, commands};
+use flowmon::commands;
 
 fn main() -> ExitCode {
-    commands::run(Cli::parse())
+    commands::run(std::env::args_os())
 }

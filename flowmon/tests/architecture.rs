@@ -21,7 +21,7 @@ const WORDS: [Words; 5] = [
     },
     Words {
         words: &["clap::"],
-        only_in: &["flowmon/src/cli", "flowmon/src/main.rs"],
+        only_in: &["flowmon/src/cli"],
     },
     // Everywhere else time is an argument.
     Words {
@@ -52,7 +52,7 @@ const WORDS: [Words; 5] = [
 ];
 
 /// What each room may know of the others; those that compose know all.
-const ROOMS: [(&str, &[&str]); 22] = [
+const ROOMS: [(&str, &[&str]); 23] = [
     ("model", &[]),
     ("file_watch", &[]),
     ("clock", &[]),
@@ -69,6 +69,8 @@ const ROOMS: [(&str, &[&str]); 22] = [
     ("audit", &["model", "policy"]),
     ("report", &[]),
     ("http", &[]),
+    // Files of settings are read as policies are.
+    ("config", &["policy"]),
     ("scenario", &["model", "policy"]),
     ("suggest", &["model", "policy", "audit"]),
     ("sinks", &["model", "clock", "diagnostics"]),
@@ -80,6 +82,7 @@ const ROOMS: [(&str, &[&str]); 22] = [
     (
         "cli",
         &[
+            "config",
             "diagnostics",
             "kernel",
             "policy",

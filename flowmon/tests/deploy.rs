@@ -119,7 +119,11 @@ fn the_daemon_set_has_what_a_daemon_keeps_and_no_more() {
     for mount in container.get("volumeMounts").unwrap().as_array().unwrap() {
         let of_it = |volume: &&Value| volume.get("name") == mount.get("name");
         let volume = volumes.iter().find(of_it).unwrap();
-        assert_eq!(volume.pointer("/hostPath/path"), mount.get("mountPath"));
+        if volume.pointer("/configMap/name") == Some(&json!("flowmon")) {
+            assert!(objects.contains_key("ConfigMap"));
+        } else {
+            assert_eq!(volume.pointer("/hostPath/path"), mount.get("mountPath"));
+        }
         let written = mount.get("readOnly") != Some(&json!(true));
         assert_eq!(
             written,
@@ -134,6 +138,58 @@ fn the_daemon_set_has_what_a_daemon_keeps_and_no_more() {
             name.starts_with("FLOWMON_") || name == "NODE_NAME",
             "{name}"
         );
+    }
+}
+
+/// Is a daemon of these arguments content with what it is given, if this file is where they say?
+fn is_content(args: &[&str], file: &str) {
+    let name = format!("flowmon-content-{}.yaml", std::process::id());
+    let path = std::env::temp_dir().join(name);
+    fs::write(&path, file).unwrap();
+    let args = args.iter().map(|arg| match *arg {
+        "/etc/flowmon/flowmon.yaml" => path.to_str().unwrap(),
+        other => other,
+    });
+    let output = Command::new(env!("CARGO_BIN_EXE_flowmon"))
+        .args(args)
+        .arg("--check-config")
+        .env_clear()
+        .output()
+        .unwrap();
+    fs::remove_file(&path).unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+}
+
+#[test]
+fn all_that_is_shipped_starts_a_daemon_that_is_content() {
+    let objects = objects("kubernetes/flowmon.yaml");
+    let container = "/spec/template/spec/containers/0";
+    let container = objects["DaemonSet"].pointer(container).unwrap();
+    let args = container.get("args").and_then(Value::as_array).unwrap();
+    let args: Vec<&str> = args.iter().map(|arg| arg.as_str().unwrap()).collect();
+    let file = objects["ConfigMap"].pointer("/data/flowmon.yaml").unwrap();
+    is_content(&args, file.as_str().unwrap());
+
+    let shipped = read("flowmon.yaml");
+    let image = read("container/Dockerfile");
+    let args = image.lines().find_map(|line| line.strip_prefix("CMD "));
+    let args: Vec<String> = serde_json::from_str(args.unwrap()).unwrap();
+    is_content(
+        &args.iter().map(String::as_str).collect::<Vec<_>>(),
+        &shipped,
+    );
+    assert!(image.contains("/src/deploy/flowmon.yaml /etc/flowmon/flowmon.yaml"));
+
+    let unit = read("systemd/flowmon.service");
+    for command in ["ExecStart=", "ExecReload="] {
+        let line = unit.lines().find_map(|line| line.strip_prefix(command));
+        let args: Vec<&str> = line.unwrap().split(' ').skip(1).collect();
+        let args: Vec<&str> = args
+            .into_iter()
+            .filter(|arg| *arg != "--check-config")
+            .collect();
+        is_content(&args, &shipped);
     }
 }
 

@@ -81,7 +81,8 @@ fn every_command_has_a_page_with_its_options() {
         let words = help
             .split_whitespace()
             .filter(|word| word.starts_with("--"));
-        for option in words.map(|word| word.trim_matches(|c: char| !c.is_alphanumeric())) {
+        let ends = |char: char| char != '-' && !char.is_alphanumeric();
+        for option in words.filter_map(|word| word.trim_start_matches('-').split(ends).next()) {
             let written = option.replace('-', "\\-");
             assert!(page.contains(&written), "{command}: no {option}");
             assert!(printed.contains(&written), "{command}: no {option}");

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use clap::{Args, ValueEnum};
+use clap::{ArgAction, Args, ValueEnum};
 
 use super::{AttachArgs, ObserveArgs, duration};
 use crate::settings::{Log, LogLimits, Run, Watch};
@@ -10,6 +10,17 @@ use crate::settings::{Log, LogLimits, Run, Watch};
 /// `flowmon run`
 #[derive(Debug, Args)]
 pub struct RunArgs {
+    /// Take settings from this file, YAML; what is typed goes over the environment, and that over the
+    /// file. deploy/flowmon.yaml has all that can be set.
+    #[arg(long, value_name = "FILE", env = "FLOWMON_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// Only look whether settings, policies and inventory are in order, and print the settings with where each comes
+    /// from.
+    #[arg(long, env = "FLOWMON_CHECK_CONFIG")]
+    pub check_config: bool,
+    /// The settings as such a file.
+    #[arg(skip)]
+    pub effective: String,
     #[command(flatten)]
     attach: AttachArgs,
     #[command(flatten)]
@@ -30,7 +41,11 @@ pub struct RunArgs {
     )]
     max_series: u32,
     /// Tell flows apart by the responder's port, too: label `port`.
-    #[arg(long, env = "FLOWMON_LABEL_PORT")]
+    #[arg(
+        long, value_name = "BOOL", default_value_t = false, action = ArgAction::Set,
+        num_args = 0..=1, require_equals = true, default_missing_value = "true",
+        env = "FLOWMON_LABEL_PORT"
+    )]
     label_port: bool,
     /// Write flow records to this file, one JSON object a line. A file that was moved is begun again.
     #[arg(long, value_name = "FILE", env = "FLOWMON_LOG_FILE")]

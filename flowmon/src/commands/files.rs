@@ -29,17 +29,12 @@ pub(super) fn read(
     paths: &[PathBuf],
     mut each: impl FnMut(&Arc<str>, &str),
 ) -> Result<Vec<Problem>, Failure> {
-    let mut unreadable = Vec::new();
+    let mut problems = Vec::new();
     let mut give = |name: String, text: io::Result<String>| {
         let name = name.into();
         match text {
             Ok(text) => each(&name, &text),
-            Err(error) => unreadable.push(Problem {
-                severity: Severity::Error,
-                rule: "unreadable",
-                place: Place::of_file(name),
-                message: format!("it can't be read: {error}"),
-            }),
+            Err(error) => problems.push(unreadable(name, &error)),
         }
     };
     for path in paths {
@@ -53,7 +48,30 @@ pub(super) fn read(
             give(file.display().to_string(), File::open(&file).and_then(text));
         }
     }
-    Ok(unreadable)
+    Ok(problems)
+}
+
+/// The name and the text of one file; `-` is standard input.
+pub(super) fn one(path: &Path) -> Result<(Arc<str>, String), Problem> {
+    let name: Arc<str> = path.display().to_string().into();
+    let text = if path == Path::new("-") {
+        text(io::stdin().lock())
+    } else {
+        File::open(path).and_then(text)
+    };
+    match text {
+        Ok(text) => Ok((name, text)),
+        Err(error) => Err(unreadable(name, &error)),
+    }
+}
+
+fn unreadable(name: Arc<str>, error: &io::Error) -> Problem {
+    Problem {
+        severity: Severity::Error,
+        rule: "unreadable",
+        place: Place::of_file(name),
+        message: format!("it can't be read: {error}"),
+    }
 }
 
 /// The folders in which a change may be one of these files: those that are named and those below, and

@@ -6,10 +6,11 @@ use std::{
 };
 
 use super::{
-    Exit, Failure, reload, runtime,
+    Exit, Failure, documents, print, reload, runtime,
     watch::{Stop, node_name},
 };
 use crate::{
+    cli::RunArgs,
     clock::Clock,
     http, kernel, pipeline,
     settings::{Log, Run, Watch},
@@ -43,6 +44,17 @@ pub(super) fn run(settings: &Run) -> Result<Exit, Failure> {
     }
     http::serve(listener, exposition).map_err(pipeline::Error::Wait)?;
     runtime()?.block_on(daemon(&settings.watch, sinks))
+}
+
+/// Looks at all that a daemon would read, and prints its settings.
+pub(super) fn check(args: RunArgs) -> Result<Exit, Failure> {
+    print(&args.effective)?;
+    let watch = args.settings().watch;
+    let policies = watch.judging.map(|it| documents::policies(&it.policies));
+    let policies = policies.transpose()?.map_or(0, |it| it.policies.len());
+    let pods = documents::inventory(&watch.places.inventory)?.pods.len();
+    tracing::info!("the configuration is in order: {policies} policies, {pods} pods declared");
+    Ok(Exit::Done)
 }
 
 fn open(log: &Log) -> Result<(LogFile, Arc<AtomicU64>), Failure> {

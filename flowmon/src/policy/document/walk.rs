@@ -41,6 +41,11 @@ impl<'f> Findings<'f> {
         self.push(Severity::Error, at.place(self.file), rule, says);
     }
 
+    /// The same, where somebody else looked.
+    pub(crate) fn error_at(&mut self, place: Place, rule: &'static str, says: impl fmt::Display) {
+        self.push(Severity::Error, place, rule, says);
+    }
+
     /// Valid, but hardly meant.
     pub(crate) fn warning(
         &mut self,
@@ -174,6 +179,24 @@ impl<'n, 't> Cursor<'n, 't> {
                 None
             }
         }
+    }
+
+    /// What stands alone, as text.
+    pub(crate) fn scalar(&self, findings: &mut Findings<'_>) -> Option<String> {
+        match &self.node.value {
+            Value::Text(text) => Some(text.clone().into_owned()),
+            Value::Integer(number) => Some(number.to_string()),
+            Value::Bool(value) => Some(value.to_string()),
+            _ => {
+                self.expected("one value", findings);
+                None
+            }
+        }
+    }
+
+    /// Is it a list?
+    pub(crate) const fn is_list(&self) -> bool {
+        matches!(self.node.value, Value::List(_))
     }
 
     /// Text; of null, the empty one.
