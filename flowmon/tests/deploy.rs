@@ -7,6 +7,8 @@
     reason = "a test may fail by panicking, and says what it skipped"
 )]
 
+#[path = "support/tool.rs"]
+mod tool;
 #[path = "support/yaml.rs"]
 mod yaml;
 
@@ -18,6 +20,7 @@ use std::{
 };
 
 use serde_json::{Value, json};
+use tool::tool;
 
 /// `CAP_*` that a daemon keeps (`kernel/capability.rs`).
 const KEPT: [&str; 5] = ["BPF", "NET_ADMIN", "PERFMON", "SYS_PTRACE", "NET_BROADCAST"];
@@ -222,21 +225,6 @@ fn the_monitor_scrapes_what_the_daemon_set_serves() {
             is_ours("/metadata/name") && is_ours("/metadata/namespace"),
             "{object}"
         );
-    }
-}
-
-/// Runs a program of the system; without it a test says that it was skipped, under `CI=true` fails.
-fn tool(program: &str, args: &[&str]) -> Option<Output> {
-    match Command::new(program).args(args).output() {
-        Ok(output) => Some(output),
-        Err(error) => {
-            assert!(
-                std::env::var("CI").as_deref() != Ok("true"),
-                "{program}: {error}, and CI skips nothing"
-            );
-            eprintln!("\n*** SKIPPED: {program} is not there ***\n");
-            None
-        }
     }
 }
 

@@ -138,6 +138,16 @@ fn prometheus_answers_with_what_crossed_the_wire() -> TestResult {
         "sum(flowmon_tcp_failed_connections_total{reason='refused'})",
         2.0,
     )?;
+    // Of the alerts, the one.
+    let fires = "ALERTS{alertstate='firing',alertname='FlowmonPolicyViolation',endpoint='vethw'}";
+    server.wait_for(fires, 1.0)?;
+    server.wait_for("count(ALERTS{alertstate='firing'})", 1.0)?;
+    for query in panels()? {
+        // Nothing had to be sent again.
+        if !query.contains("flowmon_tcp_retransmits") {
+            server.wait_for_any(&query)?;
+        }
+    }
     // Round trips: a quantile is within the bounds that the page's buckets have.
     let quantile = "histogram_quantile(0.9, sum by (le) (flowmon_tcp_handshake_seconds_bucket))";
     let quantile = server.value(quantile)?.ok_or("no handshakes")?;
@@ -160,6 +170,28 @@ fn prometheus_answers_with_what_crossed_the_wire() -> TestResult {
     );
     assert_eq!(daemon.stop().code, Some(0));
     Ok(())
+}
+
+/// What the dashboard's panels ask for.
+fn panels() -> Result<Vec<String>, Box<dyn Error>> {
+    let path = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../deploy/grafana/flowmon.json"
+    );
+    let dashboard: Value = serde_json::from_str(&fs::read_to_string(path)?)?;
+    let panels = dashboard.pointer("/panels").and_then(Value::as_array);
+    let targets = panels.into_iter().flatten().filter_map(|panel| {
+        let targets = panel.pointer("/targets")?;
+        targets.as_array()
+    });
+    let queries = targets.flatten().filter_map(|target| {
+        let query = target.pointer("/expr")?.as_str()?;
+        let query = query.replace("$__rate_interval", "1m");
+        Some(query.replace("$instance", ".*").replace("$namespace", ".*"))
+    });
+    let queries: Vec<String> = queries.collect();
+    assert!(queries.len() > 10, "{queries:?}");
+    Ok(queries)
 }
 
 /// What promtool has to say about a page.

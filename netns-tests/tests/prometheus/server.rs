@@ -12,6 +12,11 @@ use std::{
 use netns_tests::{Site, http_get};
 use serde_json::Value;
 
+/// The alerts that are shipped.
+const RULES: &str = concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/../deploy/prometheus/rules.yml"
+);
 /// Longer than it takes to start on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
 const LISTENS: SocketAddr =
@@ -28,7 +33,8 @@ impl<'a> Prometheus<'a> {
     /// Starts one that scrapes `target` four times a second, and waits until it has begun.
     pub(crate) fn start(site: &'a Site, target: SocketAddr) -> Result<Self, Box<dyn Error>> {
         let config = format!(
-            "global: {{scrape_interval: 250ms}}\n\
+            "global: {{scrape_interval: 250ms, evaluation_interval: 250ms}}\n\
+             rule_files: ['{RULES}']\n\
              scrape_configs: [{{job_name: flowmon, static_configs: [{{targets: ['{target}']}}]}}]\n"
         );
         let path = site.path("prometheus.yml");
@@ -90,6 +96,14 @@ impl<'a> Prometheus<'a> {
             format!("{last:?} is not {expected}: {error}; {page:#?}").replace("\\n", "\n")
         })?;
         Ok(())
+    }
+
+    /// Asks until there is an answer.
+    pub(crate) fn wait_for_any(&self, query: &str) -> Result<(), Box<dyn Error>> {
+        self.wait(query, || {
+            let is_answered = !self.ask(query)?.is_empty();
+            Ok(is_answered.then_some(()))
+        })
     }
 
     fn wait<T>(
