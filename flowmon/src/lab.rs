@@ -5,6 +5,7 @@
 
 mod demo;
 mod namespace;
+mod registration;
 mod topology;
 pub mod traffic;
 
@@ -12,6 +13,7 @@ use std::io;
 
 pub use demo::{DemoNetwork, TrafficHandle};
 pub use namespace::Namespace;
+pub use registration::Registration;
 pub use topology::{Lab, Pod};
 
 use crate::netlink;
@@ -43,6 +45,15 @@ pub enum Error {
         /// What should have been written.
         value: String,
         /// The kernel's reason.
+        source: io::Error,
+    },
+    /// Nowhere to write who the pods are.
+    #[error(
+        "cannot mount a folder in memory, or write there: {source}{}",
+        advice(source)
+    )]
+    Register {
+        /// The system's reason.
         source: io::Error,
     },
     /// An interface could not be made or changed.

@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use flowmon::lab::{self, DemoNetwork, Lab, Namespace, Pod, traffic};
 use flowmon::model::Interface;
 use flowmon::netlink;
-use netns_tests::require_root;
+use netns_tests::{Said, flowmon, require_root};
+use serde_json::{Value, json};
 
 type TestResult = Result<(), Box<dyn Error>>;
 
@@ -247,6 +248,42 @@ fn demo_traffic_flows_until_it_is_stopped() -> TestResult {
     report(&format!("{rounds} rounds in 1.5 s, stopped in {took:?}"));
     assert!(rounds >= 2, "{rounds} rounds");
     assert!(took < Duration::from_secs(1), "{took:?}");
+    Ok(())
+}
+
+/// Whatever the pods do there is allowed, but for one thing; only what Kubernetes leaves open, or was
+/// under way before, is undecided.
+#[test]
+fn the_demo_names_its_pods_and_judges_them() -> TestResult {
+    if !require_root("the_demo_names_its_pods_and_judges_them") {
+        return Ok(());
+    }
+    let here = Namespace::new("here")?;
+    let demo = flowmon(&here, &["demo", "--duration", "3s", "--output", "json"]);
+    assert_eq!(demo.code, Some(0), "{}", demo.stderr);
+    let lines: Vec<String> = demo.stdout.lines().map(str::to_owned).collect();
+    let said = Said::parse(&lines);
+    said.assert_complete();
+    let mut denied = 0;
+    for flow in said.flows() {
+        let at = |pointer| flow.pointer(pointer).unwrap_or(&Value::Null);
+        assert_eq!(at("/endpoint/namespace"), "demo", "{flow}");
+        assert_eq!(at("/endpoint/labels/app"), at("/endpoint/name"), "{flow}");
+        let ports = [at("/local/port"), at("/remote/port")];
+        let is_mistake = at("/protocol") == "tcp" && ports.contains(&&json!(6380));
+        let is_open = at("/direction") == "unknown"
+            || ["icmp", "icmpv6"]
+                .map(|name| json!(name))
+                .contains(at("/protocol"));
+        let outcome = at("/verdict/outcome");
+        if outcome.is_null() {
+            continue; // ARP, neighbour discovery
+        }
+        assert_eq!(outcome == "denied", is_mistake, "{flow}");
+        assert!(outcome != "undecided" || is_open, "{flow}");
+        denied += u32::from(is_mistake);
+    }
+    assert!(denied > 0, "the mistake is seen: {}", demo.stdout);
     Ok(())
 }
 
