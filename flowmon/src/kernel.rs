@@ -160,7 +160,8 @@ impl Datapath {
     /// which it does.
     ///
     /// Whoever speaks first in a connectionless protocol after `settled_ns` (`CLOCK_MONOTONIC`) is
-    /// taken to have opened the flow.
+    /// taken to have opened the flow. Nobody is while only one direction is seen, now or in
+    /// [`Self::detach`]: what is heard could be an answer.
     pub fn attach(
         &mut self,
         interface: &Interface,
@@ -175,7 +176,7 @@ impl Datapath {
             self.maps.set_owned(ifindex, 0)?;
             self.clear_witness(ifindex)?;
         } else {
-            self.register(ifindex, settled_ns)?;
+            self.register(ifindex, maps::UNSETTLED)?;
             if let Some(pins) = &self.pins {
                 pins.note(ifindex, &interface.name)
                     .map_err(|error| Error::System {
@@ -195,6 +196,7 @@ impl Datapath {
         let hook = inherited.or(hook);
         match attach::attach(&mut self.ebpf, &mut self.owner, pins, interface, hook) {
             Ok(flows) => {
+                self.maps.settle_from(ifindex, settled_ns)?;
                 let (mode, witness) = match witness {
                     Ok(witness) => {
                         let (mode, link) = witness.unzip();
@@ -227,6 +229,9 @@ impl Datapath {
 
     /// Detaches from an interface, there or gone. Its counts stay until [`Self::release`].
     pub fn detach(&mut self, ifindex: u32) {
+        if let Err(error) = self.maps.unsettle(ifindex) {
+            tracing::debug!("detaching: {error}");
+        }
         self.attached.remove(&ifindex);
         if let Some(Err(error)) = self.pins.as_ref().map(|pins| pins.detach(ifindex)) {
             tracing::warn!("detaching: {error}");

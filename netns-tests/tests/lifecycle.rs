@@ -1,7 +1,9 @@
 //! Interfaces come, go, and change while they are watched.
 
 use std::error::Error;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::thread;
 
 use flowmon::lab::{self, Lab, Pod, traffic};
 use flowmon::netlink::{Configure, Veth};
@@ -76,6 +78,55 @@ fn a_new_port_is_watched_from_its_first_packet() -> TestResult {
     ended.assert_clean();
     assert_eq!(pinged(&ended.said, "vetha", pod.ifindex), [pings(3)]);
     assert_eq!(ended.said.sum("totals"), counters, "since it was made");
+    Ok(())
+}
+
+/// While programs are attached and detached, one after the other, a datagram may pass unseen: the answer
+/// to it must not be taken for a question.
+#[test]
+fn answers_are_no_questions_when_the_watch_begins_and_ends() -> TestResult {
+    if !require_root("answers_are_no_questions_when_the_watch_begins_and_ends") {
+        return Ok(());
+    }
+    let lab = Lab::new("cni0")?;
+    let client = lab.add_pod_at("a", "vetha", &lab.host(2))?;
+    let server = lab.add_pod_at("b", "vethb", &lab.host(3))?;
+    let address = server.ipv4().ok_or("no address")?;
+    let over = AtomicBool::new(false);
+    let runs: Vec<_> = thread::scope(|scope| {
+        for _ in 0..2 {
+            let (client, server, over) = (&client.namespace, &server.namespace, &over);
+            scope.spawn(move || {
+                while !over.load(Relaxed) {
+                    let to = SocketAddr::new(address.into(), 0);
+                    let passed = traffic::udp_exchange(client, server, to, 1, 10, true);
+                    assert!(passed.is_ok(), "{passed:?}");
+                }
+            });
+        }
+        let runs: Vec<_> = (0..2)
+            .map(|_| {
+                let mut watch = Watch::start(lab.node(), &["--iface", "cni0"]);
+                // Known is who asked, when it has been attached for a while.
+                watch.wait_for_record(|record| {
+                    let at = |pointer| record.pointer(pointer);
+                    (at("/protocol"), at("/direction"))
+                        == (Some(&json!("udp")), Some(&json!("egress")))
+                });
+                watch.stop()
+            })
+            .collect();
+        over.store(true, Relaxed);
+        runs
+    });
+    for ended in runs {
+        ended.assert_clean();
+        for (interface, wrong) in [("vetha", "ingress"), ("vethb", "egress")] {
+            let endpoint = json!({"interface": interface});
+            let pattern = json!({"protocol": "udp", "endpoint": endpoint, "direction": wrong});
+            assert_eq!(ended.said.matching(&pattern), Vec::<&Value>::new());
+        }
+    }
     Ok(())
 }
 

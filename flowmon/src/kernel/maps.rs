@@ -16,6 +16,9 @@ use flowmon_common::{
 
 use super::{Error, batch::BatchReader};
 
+/// Never: as `Endpoint::settled_ns`, while not both directions of an interface are seen.
+pub(super) const UNSETTLED: u64 = u64::MAX;
+
 /// Lets aya copy a shared type.
 #[repr(transparent)]
 #[derive(Clone, Copy)]
@@ -180,11 +183,27 @@ impl Maps {
 
     /// Tells of which IP versions the endpoint's addresses are known; see `Endpoint::owned`.
     pub(super) fn set_owned(&mut self, ifindex: u32, versions: u16) -> Result<(), Error> {
-        let Shared(endpoint) = self.endpoints.get(&ifindex, 0)?;
-        let endpoint = Endpoint {
-            owned: versions,
-            ..endpoint
-        };
+        self.change(ifindex, |endpoint| endpoint.owned = versions)
+    }
+
+    /// Sees both directions of an interface from here on; see `Endpoint::settled_ns`. One that was
+    /// inherited has done so before.
+    pub(super) fn settle_from(&mut self, ifindex: u32, settled_ns: u64) -> Result<(), Error> {
+        self.change(ifindex, |endpoint| {
+            if endpoint.settled_ns == UNSETTLED {
+                endpoint.settled_ns = settled_ns;
+            }
+        })
+    }
+
+    /// Is about to see one direction only.
+    pub(super) fn unsettle(&mut self, ifindex: u32) -> Result<(), Error> {
+        self.change(ifindex, |endpoint| endpoint.settled_ns = UNSETTLED)
+    }
+
+    fn change(&mut self, ifindex: u32, change: impl FnOnce(&mut Endpoint)) -> Result<(), Error> {
+        let Shared(mut endpoint) = self.endpoints.get(&ifindex, 0)?;
+        change(&mut endpoint);
         Ok(self.endpoints.insert(ifindex, Shared(endpoint), 0)?)
     }
 
