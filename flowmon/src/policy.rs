@@ -17,7 +17,7 @@ pub mod ruleset;
 pub mod verdict;
 pub mod yaml;
 
-pub use asked::{AskedPort, connection};
+pub use asked::{AskedPort, connection, connections};
 pub use document::Documents;
 pub use explain::Explanation;
 pub use inventory::Inventory;

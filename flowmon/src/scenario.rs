@@ -2,16 +2,21 @@
 #![forbid(unsafe_code)]
 
 mod cast;
+mod cells;
+mod expectation;
 mod judge;
+mod peers;
 mod read;
+mod services;
+mod table;
 
 use std::{collections::BTreeMap, net::IpAddr};
 
+use expectation::Stated;
 pub use judge::{Judged, judge};
 pub use read::read;
 
-use crate::policy::{AskedPort, Inventory, Outcome, Place, Problem, Severity, connection};
-use crate::policy::{Connection, inventory::PodId};
+use crate::policy::{Connection, Inventory, Outcome, Place, Problem};
 
 /// What a `*.scenario.yaml` says. Paths are as written: relative to the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,7 +30,7 @@ pub struct Scenario {
     /// Peers outside of the cluster.
     pub outside: BTreeMap<String, IpAddr>,
     /// What is expected, in the order of the file.
-    pub expected: Vec<Expected>,
+    stated: Vec<Stated>,
 }
 
 /// A word and where it stands.
@@ -52,81 +57,23 @@ pub struct Expected {
     pub because: Option<String>,
 }
 
-impl Expected {
+/// A cell as it can be judged or played.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cell {
+    /// What is expected.
+    pub expected: Expected,
     /// The connection that is meant.
+    pub connection: Connection,
+    /// `IPv4` or `IPv6`, where both ends have both: then there is a cell for each.
+    pub family: Option<&'static str>,
+}
+
+impl Scenario {
+    /// All that is expected, with the inventory that is the cast, in the order of the file.
     ///
     /// # Errors
-    /// Someone, or a port, that is not in the scenario.
-    pub fn connection(
-        &self,
-        inventory: &Inventory,
-        outside: &BTreeMap<String, IpAddr>,
-    ) -> Result<Connection, Problem> {
-        let who = |word: &Word| {
-            let address = outside.get(&word.text).map(IpAddr::to_string);
-            address.unwrap_or_else(|| word.text.clone())
-        };
-        let (from, to) = (who(&self.from), who(&self.to));
-        // Both ends alone first, so that the place is that of the end that is wrong.
-        for (word, text, may_be_service) in [(&self.from, &from, false), (&self.to, &to, true)] {
-            if let Err(message) = known(inventory, text, may_be_service) {
-                return Err(problem(word, "invalid-peer", message));
-            }
-        }
-        let port = port(inventory, &to, &self.port)?;
-        connection(inventory, &from, &to, port)
-            .map_err(|message| problem(&self.to, "invalid-peer", message))
-    }
-}
-
-/// Is this someone?
-fn known(inventory: &Inventory, text: &str, may_be_service: bool) -> Result<(), String> {
-    if text.parse::<IpAddr>().is_ok() {
-        return Ok(());
-    }
-    let id = text.split_once('/').map(|(namespace, name)| PodId {
-        namespace: namespace.into(),
-        name: name.into(),
-    });
-    let Some(id) = id else {
-        return Err(format!(
-            "`{text}` is no outside peer, no address and no NAMESPACE/NAME"
-        ));
-    };
-    if inventory.pods.contains_key(&id) || (may_be_service && inventory.services.contains_key(&id))
-    {
-        Ok(())
-    } else {
-        Err(format!("there is no pod `{text}` in this scenario"))
-    }
-}
-
-fn port(inventory: &Inventory, to: &str, word: &Word) -> Result<AskedPort, Problem> {
-    let wrong = match word.text.parse() {
-        Ok(port) => return Ok(port),
-        Err(wrong) => wrong,
-    };
-    let pod = to.split_once('/').and_then(|(namespace, name)| {
-        let (namespace, name) = (namespace.into(), name.into());
-        inventory.pods.get(&PodId { namespace, name })
-    });
-    let ports = pod.map(|pod| pod.ports.as_slice()).unwrap_or_default();
-    let named = ports.iter().find(|port| *port.name == *word.text);
-    let asked = named.map(|port| AskedPort {
-        protocol: port.protocol.number(),
-        number: Some(port.port),
-    });
-    asked.ok_or_else(|| {
-        let message = format!("`{}`: {wrong}, or a name of a port of {to}", word.text);
-        problem(word, "invalid-port", message)
-    })
-}
-
-fn problem(word: &Word, rule: &'static str, message: String) -> Problem {
-    Problem {
-        severity: Severity::Error,
-        rule,
-        place: word.place.clone(),
-        message,
+    /// Those, and ports, that are not in the scenario; what contradicts itself.
+    pub fn cells(&self, inventory: &Inventory) -> Result<Vec<Cell>, Vec<Problem>> {
+        cells::all(self, inventory)
     }
 }

@@ -8,12 +8,12 @@ use std::path::Path;
 use super::{Exit, Failure};
 use crate::{
     cli::TestArgs,
-    scenario::{Expected, Judged},
+    scenario::{Cell, Judged},
 };
 
 /// An expectation and what became of it.
 struct Told {
-    expected: Expected,
+    cell: Cell,
     judged: Judged,
 }
 

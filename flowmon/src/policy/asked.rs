@@ -73,26 +73,41 @@ pub fn connection(
     responder_name: &str,
     port: AskedPort,
 ) -> Result<Connection, String> {
+    let all = connections(inventory, initiator_name, responder_name, port)?;
+    all.into_iter().next().ok_or_else(|| {
+        format!("{initiator_name} and {responder_name} have no addresses of the same family")
+    })
+}
+
+/// The connections that are asked for: one of each family that both ends have addresses of.
+///
+/// # Errors
+/// An end that the inventory does not have, or that has no address.
+pub fn connections(
+    inventory: &Inventory,
+    initiator_name: &str,
+    responder_name: &str,
+    port: AskedPort,
+) -> Result<Vec<Connection>, String> {
     let from = ends(inventory, initiator_name, false)?;
     let to = ends(inventory, responder_name, true)?;
-    let pairs = || {
-        from.iter()
-            .flat_map(|from| to.iter().map(move |to| (from, to)))
-    };
-    let same_family = |(from, to): &(&End, &End)| {
-        from.address.to_canonical().is_ipv4() == to.address.to_canonical().is_ipv4()
-    };
-    let Some((initiator, responder)) = pairs().find(same_family) else {
-        return Err(format!(
-            "{initiator_name} and {responder_name} have no addresses of the same family"
-        ));
-    };
-    Ok(Connection {
-        initiator: initiator.clone(),
-        responder: responder.clone(),
-        protocol: port.protocol,
-        port: port.number,
-    })
+    let is_v4 = |end: &End| end.address.to_canonical().is_ipv4();
+    let mut found: Vec<Connection> = Vec::new();
+    for (initiator, responder) in from
+        .iter()
+        .flat_map(|from| to.iter().map(move |to| (from, to)))
+    {
+        let is_there = |it: &Connection| is_v4(&it.initiator) == is_v4(initiator);
+        if is_v4(initiator) == is_v4(responder) && !found.iter().any(is_there) {
+            found.push(Connection {
+                initiator: initiator.clone(),
+                responder: responder.clone(),
+                protocol: port.protocol,
+                port: port.number,
+            });
+        }
+    }
+    Ok(found)
 }
 
 /// Everything that an end's name can stand for: its addresses.

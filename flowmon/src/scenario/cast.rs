@@ -6,6 +6,7 @@ use std::{
     sync::Arc,
 };
 
+use super::{expectation::EVERYONE, services};
 use crate::policy::{
     AskedPort, Inventory, Labels,
     document::{Cursor, Findings, is_namespace, is_port_name, labels, pod_id},
@@ -15,12 +16,13 @@ use crate::policy::{
 };
 
 /// Addresses by who has them.
-type Taken = HashMap<IpAddr, String>;
+pub(super) type Taken = HashMap<IpAddr, String>;
 
 pub(super) fn read(
     namespaces: Option<&Cursor<'_, '_>>,
     pods: Option<&Cursor<'_, '_>>,
     outside: Option<&Cursor<'_, '_>>,
+    services: Option<&Cursor<'_, '_>>,
     findings: &mut Findings<'_>,
 ) -> (Inventory, BTreeMap<String, IpAddr>) {
     let mut cast = Inventory::default();
@@ -46,8 +48,9 @@ pub(super) fn read(
     let mut peers = BTreeMap::new();
     if let Some(at) = outside {
         for (name, at) in at.fields(findings).all() {
-            if name.contains('/') || name.parse::<IpAddr>().is_ok() {
-                let says = "an outside peer has a plain name: no `/`, and no address";
+            if name.contains('/') || name == EVERYONE || name.parse::<IpAddr>().is_ok() {
+                let says =
+                    "an outside peer has a plain name: no `/`, no address, and not `everyone`";
                 findings.error(&at, "invalid-name", says);
             }
             if let Some(address) = address(name, &at, &mut taken, findings) {
@@ -67,7 +70,10 @@ pub(super) fn read(
             .entry(Arc::clone(&name))
             .or_insert_with(labels);
     }
-    assign(&mut cast.pods, &taken, pods, findings);
+    assign(&mut cast.pods, &mut taken, pods, findings);
+    if let Some(at) = services {
+        services::read(at, &mut cast, &peers, &mut taken, findings);
+    }
     (cast, peers)
 }
 
@@ -125,7 +131,7 @@ fn port(name: &str, at: &Cursor<'_, '_>, findings: &mut Findings<'_>) -> Option<
     found
 }
 
-fn address(
+pub(super) fn address(
     whose: &str,
     at: &Cursor<'_, '_>,
     taken: &mut Taken,
@@ -148,17 +154,19 @@ fn address(
 /// Gives those an address of 10.244.0.0/16 that have none.
 fn assign(
     pods: &mut BTreeMap<PodId, Pod>,
-    taken: &Taken,
+    taken: &mut Taken,
     at: Option<&Cursor<'_, '_>>,
     findings: &mut Findings<'_>,
 ) {
     let first = u32::from(Ipv4Addr::new(10, 244, 0, 1));
     let last = u32::from(Ipv4Addr::new(10, 244, 255, 254));
-    let free = (first..=last).map(|bits| IpAddr::V4(bits.into()));
-    let mut free = free.filter(|address| !taken.contains_key(address));
-    for pod in pods.values_mut().filter(|pod| pod.addresses.is_empty()) {
-        match (free.next(), at) {
-            (Some(address), _) => pod.addresses.push(address),
+    let mut free = (first..=last).map(|bits| IpAddr::V4(bits.into()));
+    for (id, pod) in pods.iter_mut().filter(|(_, pod)| pod.addresses.is_empty()) {
+        match (free.find(|address| !taken.contains_key(address)), at) {
+            (Some(address), _) => {
+                taken.insert(address, format!("{}/{}", id.namespace, id.name));
+                pod.addresses.push(address);
+            }
             (None, Some(at)) => {
                 findings.error(
                     at,

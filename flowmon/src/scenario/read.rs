@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use super::{Expected, Scenario, Word, cast};
+use super::{
+    Scenario, cast,
+    expectation::{self, word, words},
+};
 use crate::policy::{
-    Outcome, Problem,
+    Problem,
     document::{self, Cursor, Findings},
 };
-
-/// Cells of all expectations: more is a mistake.
-const MOST_EXPECTED: usize = 100_000;
 
 /// Reads one file.
 ///
@@ -28,10 +28,12 @@ fn scenario(file: &Arc<str>, whole: &Cursor<'_, '_>, findings: &mut Findings<'_>
     let inventory = fields.get("inventory");
     let namespaces = fields.get("namespaces");
     let pods = fields.get("pods");
+    let services = fields.get("services");
     if let Some(at) = &inventory
-        && (namespaces.is_some() || pods.is_some())
+        && (namespaces.is_some() || pods.is_some() || services.is_some())
     {
-        let says = "the cast is either in an `inventory` or in `namespaces` and `pods` here";
+        let says =
+            "the cast is either in an `inventory`, or here: `namespaces`, `pods`, `services`";
         findings.error(at, "not-exactly-one", says);
     } else if inventory.is_none() && pods.is_none() {
         let says = "there is nobody: say `pods`, or an `inventory`";
@@ -43,14 +45,15 @@ fn scenario(file: &Arc<str>, whole: &Cursor<'_, '_>, findings: &mut Findings<'_>
         namespaces.as_ref(),
         pods.as_ref(),
         outside.as_ref(),
+        services.as_ref(),
         findings,
     );
-    let mut expected = Vec::new();
+    let mut stated = Vec::new();
     if let Some(at) = fields.require("expect", findings) {
         for item in at.list(findings) {
-            expectation(file, &item, &mut expected, findings);
+            expectation::read(file, &item, &mut stated, findings);
         }
-        if expected.is_empty() {
+        if stated.is_empty() && findings.is_valid() {
             findings.error(&at, "list-length", "nothing is expected: this can't fail");
         }
     }
@@ -60,74 +63,6 @@ fn scenario(file: &Arc<str>, whole: &Cursor<'_, '_>, findings: &mut Findings<'_>
         inventory,
         cast,
         outside,
-        expected,
+        stated,
     }
-}
-
-/// One, or of lists every pair at every port.
-fn expectation(
-    file: &Arc<str>,
-    at: &Cursor<'_, '_>,
-    expected: &mut Vec<Expected>,
-    findings: &mut Findings<'_>,
-) {
-    let mut fields = at.fields(findings);
-    let mut part = |name, findings: &mut Findings<'_>| {
-        let part = fields.require(name, findings);
-        part.map_or_else(Vec::new, |at| words(file, &at, findings))
-    };
-    let from = part("from", findings);
-    let to = part("to", findings);
-    let ports = part("port", findings);
-    let outcome = fields.require("expect", findings).and_then(|at| {
-        let text = at.text(findings)?;
-        let all = [Outcome::Allowed, Outcome::Denied, Outcome::Undecided];
-        let found = all.into_iter().find(|outcome| outcome.label() == text);
-        if found.is_none() {
-            let says = format_args!("`{text}`: expected allowed, denied or undecided");
-            findings.error(&at, "invalid-action", says);
-        }
-        found
-    });
-    let because = fields.get("because").and_then(|at| at.text(findings));
-    fields.end(findings);
-    let Some(outcome) = outcome else { return };
-    let cells = from
-        .len()
-        .saturating_mul(to.len())
-        .saturating_mul(ports.len());
-    if expected.len().saturating_add(cells) > MOST_EXPECTED {
-        let says = format_args!("more than {MOST_EXPECTED} cells are expected");
-        findings.error(at, "list-length", says);
-        return;
-    }
-    for from in &from {
-        for to in &to {
-            expected.extend(ports.iter().map(|port| Expected {
-                from: from.clone(),
-                to: to.clone(),
-                port: port.clone(),
-                outcome,
-                because: because.map(str::to_owned),
-            }));
-        }
-    }
-}
-
-fn words(file: &Arc<str>, at: &Cursor<'_, '_>, findings: &mut Findings<'_>) -> Vec<Word> {
-    let words: Vec<Word> = at
-        .one_or_more(findings)
-        .iter()
-        .filter_map(|at| word(file, at, findings))
-        .collect();
-    if words.is_empty() {
-        findings.error(at, "list-length", "there is nothing in this list");
-    }
-    words
-}
-
-fn word(file: &Arc<str>, at: &Cursor<'_, '_>, findings: &mut Findings<'_>) -> Option<Word> {
-    let text = at.word(findings)?;
-    let place = at.place(file);
-    Some(Word { text, place })
 }

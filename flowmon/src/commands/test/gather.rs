@@ -9,7 +9,7 @@ use super::Told;
 use crate::{
     commands::{Exit, Failure, documents, files},
     policy::{self, Ruleset},
-    scenario::{self, Scenario, Word, judge},
+    scenario::{self, Cell, Scenario, Word, judge},
     sinks::escaped,
 };
 
@@ -55,19 +55,16 @@ pub(super) fn prepare(
         None => scenario.cast.clone(),
     };
     let ruleset = Ruleset::compile(&policies, &inventory, corners);
-    let mut cells = Vec::new();
-    let mut problems = Vec::new();
-    for expected in &scenario.expected {
-        match expected.connection(&inventory, &scenario.outside) {
-            Ok(connection) => cells.push(Told {
-                expected: expected.clone(),
-                judged: judge(&ruleset, expected, &connection),
-            }),
-            Err(problem) => problems.push(problem),
-        }
-    }
-    documents::tell(&problems, "scenarios")?;
-    Ok(Prepared { cells })
+    let cells = scenario.cells(&inventory);
+    let cells =
+        cells.or_else(|problems| documents::tell(&problems, "scenarios").map(|()| Vec::new()))?;
+    let told = |cell: Cell| Told {
+        judged: judge(&ruleset, &cell.expected, &cell.connection),
+        cell,
+    };
+    Ok(Prepared {
+        cells: cells.into_iter().map(told).collect(),
+    })
 }
 
 /// A path of the scenario, from where it is.

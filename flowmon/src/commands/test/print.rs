@@ -10,19 +10,22 @@ use crate::{
     commands::{Exit, Failure},
     policy::Explanation,
     report::{Case, Suite, Verdict},
-    scenario::{Expected, Judged},
+    scenario::{Cell, Expected, Judged},
     sinks::{counted, escaped},
 };
 
 /// An expectation and what became of it, as JSON.
 #[derive(Serialize)]
-struct Cell<'a> {
+struct AsJson<'a> {
     schema: &'static str,
     file: &'a str,
     line: u32,
     from: &'a str,
     to: &'a str,
     port: &'a str,
+    /// Where both ends have addresses of both.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    family: Option<&'static str>,
     expected: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     because: Option<&'a str>,
@@ -63,16 +66,18 @@ pub(super) fn text(
     Ok((text, summary.failed))
 }
 
-fn title(expected: &Expected) -> String {
-    let (from, to, port) = (&expected.from, &expected.to, &expected.port);
-    format!("{} -> {}, {}", from.text, to.text, port.text)
+fn title(cell: &Cell) -> String {
+    let Expected { from, to, port, .. } = &cell.expected;
+    let family = cell.family.map(|family| format!(" over {family}"));
+    let family = family.unwrap_or_default();
+    format!("{} -> {}, {}{family}", from.text, to.text, port.text)
 }
 
 fn table(results: &[Told], summary: &Summary) -> String {
     let mut text = String::new();
-    for Told { expected, judged } in results {
-        let place = &expected.from.place;
-        let title = title(expected);
+    for Told { cell, judged } in results {
+        let place = &cell.expected.from.place;
+        let title = title(cell);
         let line = match &judged.failure {
             None => format!("ok    {title}: {}", judged.outcome.label()),
             Some(failure) => format!("FAIL  {title}: {failure} ({}:{})", place.file, place.line),
@@ -100,14 +105,16 @@ fn why(judged: &Judged) -> String {
 
 fn json(results: &[Told], summary: &Summary) -> Result<String, Failure> {
     let mut text = String::new();
-    for Told { expected, judged } in results {
-        let cell = Cell {
+    for Told { cell, judged } in results {
+        let expected = &cell.expected;
+        let line = AsJson {
             schema: "flowmon.expectation.v1",
             file: &expected.from.place.file,
             line: expected.from.place.line,
             from: &expected.from.text,
             to: &expected.to.text,
             port: &expected.port.text,
+            family: cell.family,
             expected: expected.outcome.label(),
             because: expected.because.as_deref(),
             outcome: judged.outcome.label(),
@@ -115,7 +122,7 @@ fn json(results: &[Told], summary: &Summary) -> Result<String, Failure> {
             failure: judged.failure.as_deref(),
             explanation: judged.explanation.as_ref(),
         };
-        push(&mut text, &cell)?;
+        push(&mut text, &line)?;
     }
     push(&mut text, summary)?;
     Ok(text)
@@ -129,11 +136,11 @@ fn push(text: &mut String, line: &impl Serialize) -> Result<(), Failure> {
 }
 
 fn junit(results: &[Told]) -> Suite {
-    let cases = results.iter().map(|Told { expected, judged }| {
-        let place = &expected.from.place;
+    let cases = results.iter().map(|Told { cell, judged }| {
+        let place = &cell.expected.from.place;
         Case {
             class: place.file.to_string(),
-            name: format!("{} (line {})", title(expected), place.line),
+            name: format!("{} (line {})", title(cell), place.line),
             verdict: match &judged.failure {
                 None => Verdict::Passed,
                 Some(message) => Verdict::Failed {
