@@ -13,7 +13,7 @@ use crate::{
     selection::Pattern,
 };
 
-pub use crate::sinks::LogLimits;
+pub use crate::sinks::{LogFilter, LogLimits};
 
 /// Everything a watch needs to know.
 #[derive(Debug, Clone)]
@@ -60,12 +60,12 @@ pub struct Run {
 /// Where flow records go.
 #[derive(Debug, Clone)]
 pub struct Log {
-    /// The file.
+    /// The file; `-` is standard output.
     pub path: PathBuf,
     /// When another file is begun.
     pub limits: LogLimits,
-    /// Only of flows that policies deny.
-    pub only_violations: bool,
+    /// Which of them.
+    pub filter: LogFilter,
 }
 
 /// Where those are found who know who is who.

@@ -4,6 +4,7 @@ mod escape;
 mod findings;
 mod json;
 mod log_file;
+mod log_filter;
 mod prometheus;
 mod table;
 mod talks;
@@ -15,7 +16,8 @@ mod writer;
 
 pub use escape::escaped;
 pub use json::Json;
-pub use log_file::{LogFile, LogLimits, Logged};
+pub use log_file::{LogFile, LogLimits};
+pub use log_filter::{LogFilter, Logged};
 pub use prometheus::{Exposition, FAMILIES, Family, Prometheus};
 pub use table::Table;
 pub use terminal::Terminal;

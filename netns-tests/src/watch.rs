@@ -98,7 +98,8 @@ impl Watch {
     ///
     /// When it can't be started.
     pub fn spawn(namespace: &Namespace, args: &[&str]) -> Self {
-        Self::spawn_command(namespace, &["watch", "--output", "json"], args)
+        let words = ["watch", "--output", "json"];
+        Self::spawn_command(namespace, &words, args, Stdio::piped())
     }
 
     /// Starts `flowmon run ARGS…`, the daemon, in `namespace`, without waiting.
@@ -107,17 +108,26 @@ impl Watch {
     ///
     /// When it can't be started.
     pub fn daemon(namespace: &Namespace, args: &[&str]) -> Self {
-        Self::spawn_command(namespace, &["run"], args)
+        Self::spawn_command(namespace, &["run"], args, Stdio::piped())
     }
 
-    fn spawn_command(namespace: &Namespace, words: &[&str], args: &[&str]) -> Self {
+    /// The same, with this for standard output.
+    ///
+    /// # Panics
+    ///
+    /// When it can't be started.
+    pub fn daemon_to(namespace: &Namespace, args: &[&str], stdout: impl Into<Stdio>) -> Self {
+        Self::spawn_command(namespace, &["run"], args, stdout.into())
+    }
+
+    fn spawn_command(namespace: &Namespace, words: &[&str], args: &[&str], stdout: Stdio) -> Self {
         let mut command = Command::new(flowmon_binary());
         command
             .arg("-v")
             .args(words)
             .args(args)
             .stdin(Stdio::null())
-            .stdout(Stdio::piped())
+            .stdout(stdout)
             .stderr(Stdio::piped());
         let child = namespace.spawn_command(&mut command);
         Self::of(child.unwrap_or_else(|error| panic!("starting flowmon: {error}")))

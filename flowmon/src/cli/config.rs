@@ -64,6 +64,9 @@ const SECTIONS: [Section; 6] = [
         &[
             ("file", "log"),
             ("records", "log-records"),
+            ("namespaces", "log-namespace"),
+            ("endpoints", "log-endpoint"),
+            ("verdicts", "log-verdict"),
             ("max_size", "log-max-size"),
             ("max_age", "log-max-age"),
             ("keep", "log-keep"),

@@ -3,9 +3,13 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{ArgAction, Args, ValueEnum};
+use globset::Glob;
 
 use super::{AttachArgs, ObserveArgs, duration};
-use crate::settings::{Log, LogLimits, Run, Watch};
+use crate::{
+    policy::Outcome,
+    settings::{Log, LogFilter, LogLimits, Run, Watch},
+};
 
 /// `flowmon run`
 #[derive(Debug, Args)]
@@ -47,12 +51,39 @@ pub struct RunArgs {
         env = "FLOWMON_LABEL_PORT"
     )]
     label_port: bool,
-    /// Write flow records to this file, one JSON object a line. A file that was moved is begun again.
+    /// Write flow records to this file, one JSON object a line; - is standard output. A file that was
+    /// moved is begun again.
     #[arg(long, value_name = "FILE", env = "FLOWMON_LOG_FILE")]
     log: Option<PathBuf>,
     /// Which flow records: of all flows, or of those that policies deny.
     #[arg(long, value_enum, default_value = "all", env = "FLOWMON_LOG_RECORDS")]
     log_records: Records,
+    /// Of endpoints in these namespaces only: names or globs, several at once. A record is judged by what it
+    /// says: before its endpoint has a name it is in none.
+    #[arg(
+        long,
+        value_name = "GLOB",
+        value_delimiter = ',',
+        env = "FLOWMON_LOG_NAMESPACE"
+    )]
+    log_namespace: Vec<Glob>,
+    /// Of endpoints of these names only, or of these interfaces where they have none: names or globs.
+    #[arg(
+        long,
+        value_name = "GLOB",
+        value_delimiter = ',',
+        env = "FLOWMON_LOG_ENDPOINT"
+    )]
+    log_endpoint: Vec<Glob>,
+    /// With these verdicts only, several at once.
+    #[arg(
+        long,
+        value_enum,
+        value_name = "VERDICT",
+        value_delimiter = ',',
+        env = "FLOWMON_LOG_VERDICT"
+    )]
+    log_verdict: Vec<VerdictArg>,
     /// Begin another file when this one has so many megabytes.
     #[arg(
         long, value_name = "MB", default_value_t = 100, env = "FLOWMON_LOG_MAX_SIZE",
@@ -79,6 +110,26 @@ enum Records {
     Violations,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum VerdictArg {
+    Allowed,
+    Denied,
+    Undecided,
+    /// None: no policies, or nothing that they could be about.
+    NotJudged,
+}
+
+impl VerdictArg {
+    const fn outcome(self) -> Option<Outcome> {
+        match self {
+            Self::Allowed => Some(Outcome::Allowed),
+            Self::Denied => Some(Outcome::Denied),
+            Self::Undecided => Some(Outcome::Undecided),
+            Self::NotJudged => None,
+        }
+    }
+}
+
 impl RunArgs {
     /// What it means.
     pub fn settings(self) -> Run {
@@ -86,6 +137,14 @@ impl RunArgs {
             bytes: self.log_max_size * 1_000_000,
             age: self.log_max_age,
             keep: self.log_keep,
+        };
+        let compile = |globs: Vec<Glob>| globs.iter().map(Glob::compile_matcher).collect();
+        let verdicts = self.log_verdict.into_iter().map(VerdictArg::outcome);
+        let filter = LogFilter {
+            namespaces: compile(self.log_namespace),
+            endpoints: compile(self.log_endpoint),
+            verdicts: verdicts.collect(),
+            only_violations: self.log_records == Records::Violations,
         };
         Run {
             watch: Watch {
@@ -98,7 +157,7 @@ impl RunArgs {
             log: self.log.map(|path| Log {
                 path,
                 limits,
-                only_violations: self.log_records == Records::Violations,
+                filter,
             }),
         }
     }

@@ -28,16 +28,17 @@ pub(super) fn run(settings: &Run) -> Result<Exit, Failure> {
             format_args!("cannot serve metrics at {listen}: {error}; {hint}"),
         )
     })?;
-    let log = settings.log.as_ref().map(open).transpose()?;
+    let log = settings.log.as_ref();
+    let log = log.map(|log| Ok::<_, Failure>((open(log)?, log.filter.clone())));
+    let log = log.transpose()?;
     kernel::give_up_privileges()?;
 
     let (prometheus, exposition) = Prometheus::new(settings.max_series, settings.label_port);
     let mut sinks = Sinks::default().and(prometheus);
-    if let Some((file, lost)) = log {
+    if let Some(((file, lost), filter)) = log {
         let (writer, _) = Writer::to(file);
         let text = Text::new(Json::new(node_name()), writer);
-        let only_violations = settings.log.as_ref().is_some_and(|log| log.only_violations);
-        sinks = sinks.and(Logged::new(text, lost, only_violations));
+        sinks = sinks.and(Logged::new(text, lost, filter));
     }
     if let Ok(address) = listener.local_addr() {
         tracing::info!("metrics are at http://{address}/metrics");

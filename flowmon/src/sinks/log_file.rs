@@ -4,6 +4,7 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Read as _, Seek as _, SeekFrom, Write as _},
+    os::fd::AsFd as _,
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -14,11 +15,7 @@ use std::{
 
 use jiff::Timestamp;
 
-use super::{Overview, Sink, Target, Told, WriterEnd};
-use crate::{
-    clock::Moment,
-    model::{Outcome, Summary},
-};
+use super::Target;
 
 /// When another file is begun, and how many are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +27,9 @@ pub struct LogLimits {
     /// Old files that are kept: `FILE.1` is the youngest.
     pub keep: u32,
 }
+
+/// What standard output is called.
+const STDOUT: &str = "-";
 
 /// A log of lines. What can't be written is lost, counted, and told of once.
 pub struct LogFile {
@@ -45,13 +45,13 @@ struct Open {
     file: File,
     bytes: u64,
     began: Timestamp,
-    /// Not a pipe or a device, which is never over.
+    /// Not a pipe or a device, which is never over; nor is standard output, whatever that is.
     is_regular: bool,
 }
 
 impl LogFile {
-    /// Goes on with the file at `path`, or begins it: to fail at once tells of a wrong path. The number
-    /// is of lines that were lost.
+    /// Goes on with the file at `path`, or begins it: to fail at once tells of a wrong path. `-` is
+    /// standard output. The number is of lines that were lost.
     pub fn open(
         path: PathBuf,
         limits: LogLimits,
@@ -147,6 +147,14 @@ impl Target for LogFile {
 
 impl Open {
     fn at(path: &Path, now: Timestamp) -> io::Result<Self> {
+        if path == Path::new(STDOUT) {
+            return Ok(Self {
+                file: io::stdout().as_fd().try_clone_to_owned()?.into(),
+                bytes: 0,
+                began: now,
+                is_regular: false,
+            });
+        }
         let mut options = OpenOptions::new();
         let mut file = options.read(true).append(true).create(true).open(path)?;
         let metadata = file.metadata()?;
@@ -185,6 +193,9 @@ impl Open {
 
     fn is_at(&self, path: &Path) -> bool {
         use std::os::unix::fs::MetadataExt as _;
+        if path == Path::new(STDOUT) {
+            return true;
+        }
         let same = |a: fs::Metadata, b: fs::Metadata| (a.dev(), a.ino()) == (b.dev(), b.ino());
         let both = self.file.metadata().ok().zip(fs::metadata(path).ok());
         both.is_some_and(|(open, there)| same(open, there))
@@ -213,57 +224,6 @@ fn whole_lines(file: &mut File) -> io::Result<u64> {
         file.set_len(end)?;
     }
     Ok(end)
-}
-
-/// A sink of which only some is told, and that counts what its file could not take.
-pub struct Logged<S> {
-    sink: S,
-    lost: Arc<AtomicU64>,
-    only_violations: bool,
-}
-
-impl<S: Sink> Logged<S> {
-    /// Tells `sink`, whose file loses `lost`.
-    pub const fn new(sink: S, lost: Arc<AtomicU64>, only_violations: bool) -> Self {
-        Self {
-            sink,
-            lost,
-            only_violations,
-        }
-    }
-}
-
-impl<S: Sink> Sink for Logged<S> {
-    fn flow(&mut self, told: &Told<'_>) {
-        let is_denied = |outcome| outcome == Outcome::Denied;
-        let is_violation = told
-            .verdict
-            .is_some_and(|verdict| is_denied(verdict.outcome));
-        if is_violation || !self.only_violations {
-            self.sink.flow(told);
-        }
-    }
-
-    fn interval(&mut self, overview: &Overview, now: &Moment) {
-        self.sink.interval(overview, now);
-    }
-
-    fn flush(&mut self) {
-        self.sink.flush();
-    }
-
-    fn be_patient(&mut self) {
-        self.sink.be_patient();
-    }
-
-    fn lost(&self) -> u64 {
-        self.sink.lost() + self.lost.load(Ordering::Relaxed)
-    }
-
-    fn finish(self: Box<Self>, summary: &Summary) -> WriterEnd {
-        let Self { sink, .. } = *self;
-        Box::new(sink).finish(summary)
-    }
 }
 
 #[cfg(test)]
