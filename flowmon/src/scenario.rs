@@ -5,6 +5,8 @@ mod cast;
 mod cells;
 mod expectation;
 mod judge;
+mod mutants;
+mod mutation;
 mod peers;
 mod read;
 mod services;
@@ -14,6 +16,8 @@ use std::{collections::BTreeMap, net::IpAddr};
 
 use expectation::Stated;
 pub use judge::{Judged, judge};
+pub use mutants::Mutant;
+pub use mutation::{Difference, Fate, mutate};
 pub use read::read;
 
 use crate::policy::{Connection, Inventory, Outcome, Place, Problem};

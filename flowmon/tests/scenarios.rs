@@ -11,42 +11,6 @@ use std::{
     process::Command,
 };
 
-const MUTANTS: [(&str, &str, &str); 9] = [
-    (
-        "default-deny",
-        "policyTypes: [Ingress, Egress]",
-        "policyTypes: [Egress]",
-    ),
-    ("default-deny", "k8s-app: kube-dns", "k8s-app: dns"),
-    (
-        "default-deny",
-        "          podSelector:\n            matchLabels:\n              k8s-app: kube-dns\n",
-        "",
-    ),
-    (
-        "default-deny",
-        "          protocol: UDP\n",
-        "          protocol: SCTP\n",
-    ),
-    (
-        "default-deny",
-        "        - port: 53\n          protocol: TCP",
-        "        - port: 54\n          protocol: TCP",
-    ),
-    (
-        "own-namespace",
-        "        - podSelector: {}",
-        "        - namespaceSelector: {}",
-    ),
-    ("own-namespace", "team: operations", "team: development"),
-    (
-        "own-namespace",
-        "      ports:\n        - port: metrics\n",
-        "",
-    ),
-    ("own-namespace", "- port: metrics", "- port: 9100"),
-];
-
 const SCENARIO: &str = "policies: it.yaml
 pods:
   a/one: {addresses: 10.0.0.1}
@@ -121,18 +85,61 @@ fn every_recipe_has_its_scenario_and_its_line() {
 }
 
 #[test]
-fn broken_recipes_are_noticed() {
-    const TEST: &str = "broken";
-    for (name, whole, broken) in MUTANTS {
-        let read =
-            |kind| fs::read_to_string(recipes().join(format!("recipes/{name}{kind}"))).unwrap();
-        let (policy, scenario) = (read(".yaml"), read(".scenario.yaml"));
-        assert!(policy.contains(whole), "{name}: {whole}");
-        let scenario = scenario.replace(&format!("{name}.yaml"), "it.yaml");
-        let file = folder(TEST, &scenario, &policy.replacen(whole, broken, 1));
-        let (code, said, complaint) = run(&[&file], &["--static"]);
-        assert_eq!(code, 1, "{name}: {whole} -> {broken}\n{said}{complaint}");
+fn whatever_is_changed_in_the_policies_is_noticed() {
+    let (code, said, complaint) = run(&[&recipes()], &["--mutate"]);
+    assert_eq!(code, 0, "{said}{complaint}");
+    assert!(said.contains(" 0 survive (100 % noticed)"), "{said}");
+}
+
+#[test]
+fn what_nobody_notices_is_told_with_what_to_expect() {
+    const TEST: &str = "survivors";
+    let file = folder(TEST, SCENARIO, POLICY);
+    let (code, said, _) = run(&[&file], &["--mutate"]);
+    assert_eq!(code, 0, "{said}");
+    let policy = "apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: closed, namespace: a}
+spec:
+  podSelector: {}
+  ingress:
+  - ports: [{port: 443}]
+";
+    let file = folder(TEST, SCENARIO, policy);
+    let (code, said, _) = run(&[&file], &["--mutate"]);
+    assert_eq!(code, 1, "{said}");
+    // One notices that everything is open, nobody that nothing is.
+    for part in [
+        "SURVIVES  NetworkPolicy a/closed ingress[0]: is not there (",
+        "it.yaml:7)\n          a/one -> a/two, 443/tcp: denied instead of allowed\n",
+        "4 mutants by 1 scenario: 3 noticed, 1 survive (75 % noticed), 0 make no difference",
+    ] {
+        assert!(said.contains(part), "{part}: {said}");
     }
+    let (code, said, _) = run(&[&file], &["--mutate", "--output", "json"]);
+    assert_eq!(code, 1);
+    let lines: Vec<serde_json::Value> = said
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let fates: Vec<&str> = lines
+        .iter()
+        .filter_map(|line| line["fate"].as_str())
+        .collect();
+    assert_eq!(fates.len(), 4);
+    assert_eq!(fates.iter().filter(|it| **it == "survives").count(), 1);
+    assert_eq!(lines[4]["survivors"], 1);
+    let (code, said, _) = run(&[&file], &["--mutate", "--output", "junit"]);
+    assert_eq!(code, 1);
+    assert!(said.contains("tests=\"4\" failures=\"1\""), "{said}");
+    // What is not as expected comes first.
+    let file = folder(TEST, &SCENARIO.replace("denied", "allowed"), policy);
+    let (code, said, _) = run(&[&file], &["--mutate"]);
+    assert_eq!(code, 1);
+    assert!(
+        said.contains("FAIL  a/one -> a/two") && !said.contains("mutant"),
+        "{said}"
+    );
 }
 
 #[test]

@@ -16,6 +16,10 @@ pub struct TestArgs {
     /// Judge what each scenario expects, without traffic and without privileges.
     #[arg(long = "static", env = "FLOWMON_STATIC")]
     pub is_static: bool,
+    /// How good are the scenarios? Without traffic, drop or widen one thing after the other in the
+    /// policies, and tell what no expectation notices.
+    #[arg(long, env = "FLOWMON_MUTATE")]
+    pub mutate: bool,
     /// What to print. json is a line for every expectation, then a summary.
     #[arg(long, value_enum, default_value = "table", env = "FLOWMON_OUTPUT")]
     pub output: TestOutput,

@@ -111,7 +111,7 @@ fn name(id: &PodId) -> String {
     format!("{}/{}", id.namespace, id.name)
 }
 
-fn id(text: &str) -> Option<PodId> {
+pub(super) fn id(text: &str) -> Option<PodId> {
     let (namespace, name) = text.split_once('/')?;
     Some(PodId {
         namespace: namespace.into(),

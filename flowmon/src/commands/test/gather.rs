@@ -1,6 +1,8 @@
 //! Scenarios from files, with what they name, judged by the policies alone.
 
 use std::{
+    collections::BTreeMap,
+    net::IpAddr,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -8,13 +10,19 @@ use std::{
 use super::Told;
 use crate::{
     commands::{Exit, Failure, documents, files},
-    policy::{self, Ruleset},
+    policy::{self, Inventory, PolicySet, Ruleset},
     scenario::{self, Cell, Scenario, Word, judge},
     sinks::escaped,
 };
 
 /// A scenario, ready to be played.
 pub(super) struct Prepared {
+    /// The policies under test.
+    pub(super) policies: PolicySet,
+    /// Who is in it.
+    pub(super) inventory: Inventory,
+    /// And outside.
+    pub(super) outside: BTreeMap<String, IpAddr>,
     /// What it expects, in its order.
     pub(super) cells: Vec<Told>,
 }
@@ -64,6 +72,9 @@ pub(super) fn prepare(
     };
     Ok(Prepared {
         cells: cells.into_iter().map(told).collect(),
+        policies,
+        inventory,
+        outside: scenario.outside.clone(),
     })
 }
 

@@ -128,7 +128,8 @@ fn json(results: &[Told], summary: &Summary) -> Result<String, Failure> {
     Ok(text)
 }
 
-fn push(text: &mut String, line: &impl Serialize) -> Result<(), Failure> {
+/// Adds a line of JSON.
+pub(super) fn push(text: &mut String, line: &impl Serialize) -> Result<(), Failure> {
     let json = serde_json::to_string(line);
     *text += &json.map_err(|error| Failure::new(Exit::Usage, error))?;
     text.push('\n');
