@@ -22,6 +22,9 @@ pub use read::read;
 
 use crate::policy::{Connection, Inventory, Outcome, Place, Problem};
 
+/// The JSON schema of scenarios, for editors.
+pub const SCHEMA: &str = include_str!("../../schemas/scenario.schema.json");
+
 /// What a `*.scenario.yaml` says. Paths are as written: relative to the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Scenario {

@@ -230,6 +230,12 @@ fn what_is_wrong_is_told_with_its_place() {
 }
 
 #[test]
+fn the_schema_is_printed() {
+    let (code, said, _) = run(&[], &["--schema"]);
+    assert_eq!((code, &*said), (0, flowmon::scenario::SCHEMA));
+}
+
+#[test]
 fn traffic_is_not_pretended() {
     let (code, said, complaint) = run(&[&recipes()], &[]);
     assert_eq!((code, &*said), (2, ""));

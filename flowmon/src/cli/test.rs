@@ -11,8 +11,11 @@ use crate::policy;
 #[derive(Debug, Args)]
 pub struct TestArgs {
     /// Scenarios; of a folder, every `*.scenario.yaml` in it and below.
-    #[arg(required = true, value_name = "SCENARIO")]
+    #[arg(required_unless_present = "schema", value_name = "SCENARIO")]
     pub scenarios: Vec<PathBuf>,
+    /// Print the JSON schema of scenarios, for editors.
+    #[arg(long, exclusive = true)]
+    pub schema: bool,
     /// Judge what each scenario expects, without traffic and without privileges.
     #[arg(long = "static", env = "FLOWMON_STATIC")]
     pub is_static: bool,

@@ -9,7 +9,7 @@ use std::path::Path;
 use super::{Exit, Failure};
 use crate::{
     cli::TestArgs,
-    scenario::{Cell, Judged},
+    scenario::{self, Cell, Judged},
 };
 
 /// An expectation and what became of it.
@@ -25,6 +25,10 @@ impl Told {
 }
 
 pub(super) fn run(args: &TestArgs) -> Result<Exit, Failure> {
+    if args.schema {
+        super::print(scenario::SCHEMA)?;
+        return Ok(Exit::Done);
+    }
     if !args.is_static && !args.mutate {
         let says = "the run with real traffic is not built yet: say --static to judge scenarios by \
                     the policies alone";
