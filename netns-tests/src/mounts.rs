@@ -7,7 +7,7 @@ use std::{
 
 use flowmon::lab::Namespace;
 use nix::{
-    mount::{MsFlags, mount},
+    mount::{MntFlags, MsFlags, mount, umount2},
     sched::{CloneFlags, unshare},
 };
 
@@ -42,6 +42,20 @@ impl PrivateMounts {
         let mounted = mount(Some("bpf"), path, Some("bpf"), MsFlags::empty(), none);
         assert_eq!(mounted, Ok(()), "{}", path.display());
         path
+    }
+
+    /// The unified hierarchy at `/sys/fs/cgroup` and no other, as systemd sets it up by default. What
+    /// has controllers in others keeps them there.
+    ///
+    /// # Panics
+    ///
+    /// When the kernel refuses.
+    pub fn only_cgroup_v2(&self) {
+        let path = Path::new("/sys/fs/cgroup");
+        let none = None::<&Path>;
+        let mounted = umount2(path, MntFlags::MNT_DETACH)
+            .and_then(|()| mount(none, path, Some("cgroup2"), MsFlags::empty(), none));
+        assert_eq!(mounted, Ok(()), "{}", path.display());
     }
 
     /// An empty folder whose mounts are also those of who makes copies of this thread's mounts: a

@@ -41,11 +41,12 @@ const SCOPES: [(&str, &str); 5] = [
 const ID: usize = 64;
 
 /// Reads `/proc/PID/cgroup` (`cgroups(7)`): in hybrid set-ups only some of the hierarchies have
-/// the container.
+/// the container. An id is nobody else's; what looks like a name may be a group of the host's.
 pub(super) fn parse(file: &str) -> Option<Cgroup> {
     file.lines()
         .filter_map(|line| line.splitn(3, ':').nth(2))
-        .find_map(parse_path)
+        .filter_map(parse_path)
+        .min_by_key(|cgroup| cgroup.name.is_some())
 }
 
 /// The last container that the path names is the process's own: pods of Podman and containers in
@@ -266,6 +267,12 @@ mod tests {
                 assert_eq!(read(&file), expected, "{file}");
             }
         }
+    }
+
+    #[test]
+    fn a_group_of_the_hosts_does_not_hide_the_container() {
+        let file = format!("4:memory:/sandbox/bd26f5\n0::/libpod_parent/libpod-{CONTAINER}\n");
+        assert_eq!(read(&file).1.as_deref(), Some(CONTAINER));
     }
 
     #[test]
