@@ -19,6 +19,7 @@ mod segment;
 mod site;
 mod tcp_counters;
 mod tmux;
+mod used;
 mod watch;
 
 pub use capture::{Capture, Frame, Frames, interface_counters};
@@ -35,4 +36,5 @@ pub use segment::Segment;
 pub use site::Site;
 pub use tcp_counters::TcpCounters;
 pub use tmux::Tmux;
+pub use used::Used;
 pub use watch::{Ended, Watch, flowmon_binary};

@@ -54,15 +54,17 @@ impl Site {
     /// When it ends instead.
     pub fn start(&self, more: &[&str]) -> (Watch, SocketAddr) {
         let log = self.path("flows.log");
-        let fixed = [
-            "--iface",
-            "cni0",
-            "--interval",
-            "100ms",
-            "--listen",
-            "10.78.0.1:0",
-        ];
-        let args = [&fixed[..], &["--log", &log], more].concat();
+        let fixed = ["--iface", "cni0", "--interval", "100ms", "--log", &log];
+        self.start_with(&[&fixed[..], more].concat())
+    }
+
+    /// Starts `flowmon run ARGS…`, with metrics at the address that is returned.
+    ///
+    /// # Panics
+    ///
+    /// When it ends instead.
+    pub fn start_with(&self, args: &[&str]) -> (Watch, SocketAddr) {
+        let args = [args, &["--listen", "10.78.0.1:0"]].concat();
         let mut daemon = Watch::daemon(self.lab.node(), &args);
         let line = daemon.wait_for_stderr("metrics are at http://");
         daemon.wait_for_stderr("watching");
