@@ -50,6 +50,9 @@ pub struct Report<'a> {
 pub enum FlowEvent {
     /// First heard of.
     New,
+    /// The process before this one knew it, and told of it: to readers of records an update.
+    #[serde(rename(serialize = "update"), skip_deserializing)]
+    Inherited,
     /// Its counters grew.
     Update,
     /// It is no longer tracked; these are its last counters.

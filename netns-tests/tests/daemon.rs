@@ -1,6 +1,11 @@
 //! `flowmon run`: what is scraped from it, and what it writes down, are what crossed the wire.
 
-use std::{error::Error, fs, io::Write as _, net::SocketAddr};
+use std::{
+    error::Error,
+    fs,
+    io::Write as _,
+    net::{SocketAddr, UdpSocket},
+};
 
 use flowmon::lab::{Pod, traffic};
 use flowmon_common::Totals;
@@ -17,6 +22,31 @@ spec:
   podSelector: {matchLabels: {app: web}}
   policyTypes: [Ingress]
 ";
+
+const INVENTORY: &str = "
+apiVersion: v1
+kind: List
+items:
+- {apiVersion: v1, kind: Namespace, metadata: {name: shop}}
+- apiVersion: v1
+  kind: Pod
+  metadata: {name: client, namespace: shop, labels: {app: client}}
+  status: {podIP: 10.78.0.2, podIPs: [{ip: 10.78.0.2}]}
+- apiVersion: v1
+  kind: Pod
+  metadata: {name: web, namespace: shop, labels: {app: web}}
+  status: {podIP: 10.78.0.3, podIPs: [{ip: 10.78.0.3}]}
+";
+
+/// Policies and inventory: nobody may send to pods that are called so.
+fn shop(site: &Site, app: &str) -> Result<(String, String), Box<dyn Error>> {
+    let (policies, inventory) = (site.path("policies"), site.path("inventory.yaml"));
+    fs::create_dir_all(&policies)?;
+    let policy = POLICY.replace("web", app);
+    fs::write(site.folder.join("policies/p.yaml"), policy)?;
+    fs::write(&inventory, INVENTORY)?;
+    Ok((policies, inventory))
+}
 
 fn ping(pod: &Pod, to: &Pod, id: u16, count: u16) -> TestResult {
     let to = to.ipv4().ok_or("no address")?.into();
@@ -67,29 +97,7 @@ fn policies_are_read_again_on_sighup_and_a_killed_daemons_log_stays_whole() -> T
         return Ok(());
     }
     let site = Site::new("hangup");
-    let (policies, inventory) = (site.path("policies"), site.path("inventory.yaml"));
-    fs::create_dir_all(&policies)?;
-    fs::write(
-        site.folder.join("policies/p.yaml"),
-        POLICY.replace("web", "none"),
-    )?;
-    fs::write(
-        &inventory,
-        "
-apiVersion: v1
-kind: List
-items:
-- {apiVersion: v1, kind: Namespace, metadata: {name: shop}}
-- apiVersion: v1
-  kind: Pod
-  metadata: {name: client, namespace: shop, labels: {app: client}}
-  status: {podIP: 10.78.0.2, podIPs: [{ip: 10.78.0.2}]}
-- apiVersion: v1
-  kind: Pod
-  metadata: {name: web, namespace: shop, labels: {app: web}}
-  status: {podIP: 10.78.0.3, podIPs: [{ip: 10.78.0.3}]}
-",
-    )?;
+    let (policies, inventory) = shop(&site, "none")?;
     let more = ["--policies", &policies, "--inventory", &inventory];
     let (mut daemon, address) = site.start(&more);
     let client = site.add(&mut daemon, "c", 2)?;
@@ -128,6 +136,56 @@ items:
     let ended = daemon.stop();
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     site.logged().assert_reconciles();
+    Ok(())
+}
+
+#[test]
+fn a_violation_that_another_daemon_counted_is_not_counted_again() -> TestResult {
+    /// Ethernet, IPv4 and UDP headers, and a payload.
+    const PACKET: u64 = 14 + 20 + 8 + 58;
+    if !require_root("a_violation_that_another_daemon_counted_is_not_counted_again") {
+        return Ok(());
+    }
+    let site = Site::new("inherited");
+    let (policies, inventory) = shop(&site, "web")?;
+    let more = ["--policies", &policies, "--inventory", &inventory];
+    let (mut daemon, address) = site.start(&more);
+    let client = site.add(&mut daemon, "c", 2)?;
+    let web = site.add(&mut daemon, "w", 3)?;
+    let bind = |pod: &Pod, port| {
+        pod.namespace
+            .run(move || UdpSocket::bind(("0.0.0.0", port)))
+    };
+    let (_one, _two) = (bind(&web, 9000)??, bind(&web, 9001)??);
+    let sender = bind(&client, 9000)??;
+    let send = |port: u16, packets: u64| -> TestResult {
+        for _ in 0..packets {
+            sender.send_to(&[0; 58], (web.ipv4().ok_or("no address")?, port))?;
+        }
+        Ok(())
+    };
+    let counted = |address, flows: u64, bytes: u64| {
+        let sum = |samples: &Samples, what: &str| {
+            samples.sum(&format!("flowmon_policy_{what}_total"), &[])
+        };
+        site.wait_for(address, |samples| {
+            sum(samples, "violations") == flows && sum(samples, "violation_bytes") == bytes
+        })
+    };
+    send(9000, 3)?;
+    counted(address, 1, 3 * PACKET);
+    daemon.signal(Signal::SIGKILL);
+    assert_eq!(daemon.ended().code, None);
+
+    let (daemon, address) = site.start(&more);
+    let truth = interface_counters(site.lab.node(), &web);
+    let totals = |samples: &Samples| samples.totals("interface", "interface=\"vethw\"");
+    site.wait_for(address, |samples| totals(samples) == truth);
+    send(9000, 2)?;
+    counted(address, 0, 2 * PACKET);
+    send(9001, 1)?;
+    counted(address, 1, 3 * PACKET);
+    assert_eq!(daemon.stop().code, Some(0));
     Ok(())
 }
 

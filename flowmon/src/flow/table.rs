@@ -182,7 +182,7 @@ impl FlowTable {
         self.count(flow.key.ifindex, flow.totals());
         if flow.stats.first_ns < self.told_to_ns {
             report(Report {
-                event: FlowEvent::Update,
+                event: FlowEvent::Inherited,
                 flow,
                 before: Some(flow),
                 growth: Totals::default(),
@@ -509,7 +509,7 @@ mod tests {
         // What the first one was told of is no news.
         second.announce(&event(KEY, 5), &mut |report| unreachable!("{report:?}"));
         let reports = drain(&mut second, 30, &[entry(KEY, 5, 7), entry(key(9), 21, 2)]);
-        assert_eq!(reports, [(FlowEvent::Update, 0), (FlowEvent::New, 2)]);
+        assert_eq!(reports, [(FlowEvent::Inherited, 0), (FlowEvent::New, 2)]);
         let grown = drain(&mut second, 40, &[entry(KEY, 5, 9), entry(key(9), 21, 2)]);
         assert_eq!(grown, [(FlowEvent::Update, 2)]);
         assert_eq!(

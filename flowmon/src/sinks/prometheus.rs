@@ -10,27 +10,25 @@ mod flows;
 mod interfaces;
 mod labels;
 mod page;
+mod standing;
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use flowmon_common::{FlowKey, Totals, Traffic};
-use foldhash::fast::RandomState;
+use flowmon_common::{Totals, Traffic};
 
 pub use families::{FAMILIES, Family};
 
 use super::{Overview, Sink, Told, WriterEnd};
 use crate::{
     clock::Moment,
-    model::{FlowEvent, Outcome, Summary, TcpState, Way},
+    model::{FlowEvent, Summary, TcpState, Way},
 };
 use budget::Budget;
 use flows::{Flows, Waiting};
 use interfaces::{Before, Interfaces, Sums};
 use labels::{Breach, Peer, Place, What, pair};
 use page::Page;
+use standing::{Counts, Standings};
 
 /// Limits of the buckets for the time that reading all counters takes (s).
 const DRAIN_LIMITS: [f64; 10] = [
@@ -43,8 +41,7 @@ pub struct Prometheus {
     budget: Budget,
     with_port: bool,
     waiting: Waiting,
-    /// Flows that are not allowed.
-    standing: HashMap<FlowKey, Outcome, RandomState>,
+    standings: Standings,
     before: Before,
     sums: Sums,
 }
@@ -91,7 +88,7 @@ impl Prometheus {
             budget: Budget::of(max_series),
             with_port,
             waiting: Waiting::default(),
-            standing: HashMap::default(),
+            standings: Standings::default(),
             before: Before::default(),
             sums: Sums::default(),
         };
@@ -128,39 +125,22 @@ impl Prometheus {
         amounts
     }
 
-    /// A flow is a violation once. What it had come to before it was is counted too, unless it was
-    /// allowed then.
     fn judged(&mut self, told: &Told<'_>, amounts: &mut Vec<(What, u64)>) {
-        let key = &told.report.flow.key;
-        let before = self.standing.get(key).copied();
-        if let Some(verdict) = told.verdict {
-            let bytes = |totals: Totals| totals.tx.bytes + totals.rx.bytes;
-            match verdict.outcome {
-                Outcome::Denied => {
-                    let breach = Breach {
-                        policy: verdict.policy.clone(),
-                        reason: verdict.reason,
-                        port: told.report.flow.asked_port(),
-                    };
-                    let flows = u64::from(before != Some(Outcome::Denied));
-                    let amount = match before {
-                        Some(Outcome::Undecided) => bytes(told.report.flow.totals()),
-                        _ => bytes(told.report.growth),
-                    };
-                    amounts.push((What::Violations(breach.clone()), flows));
-                    amounts.push((What::ViolationBytes(breach), amount));
-                    self.standing.insert(*key, Outcome::Denied);
-                }
-                // Once a violation, it stays counted as one.
-                Outcome::Undecided if before.is_none() => {
-                    amounts.push((What::Undecided(verdict.reason), 1));
-                    self.standing.insert(*key, Outcome::Undecided);
-                }
-                Outcome::Undecided | Outcome::Allowed => {}
+        let outcome = told.verdict.map(|verdict| verdict.outcome);
+        let counts = self.standings.note(told.report, outcome);
+        let Some(verdict) = told.verdict else { return };
+        match counts {
+            Counts::Denied { flows, bytes } => {
+                let breach = Breach {
+                    policy: verdict.policy.clone(),
+                    reason: verdict.reason,
+                    port: told.report.flow.asked_port(),
+                };
+                amounts.push((What::Violations(breach.clone()), flows));
+                amounts.push((What::ViolationBytes(breach), bytes));
             }
-        }
-        if told.report.event == FlowEvent::End {
-            self.standing.remove(key);
+            Counts::Undecided => amounts.push((What::Undecided(verdict.reason), 1)),
+            Counts::Nothing => {}
         }
     }
 
