@@ -39,6 +39,8 @@ pub enum TestOutput {
     Json,
     /// `JUnit` XML.
     Junit,
+    /// Markdown, for the summary of a step in CI.
+    Markdown,
 }
 
 impl TestArgs {

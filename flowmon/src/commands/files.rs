@@ -23,9 +23,32 @@ const MOST_FOLDERS: usize = 1024;
 const EXTENSIONS: [&str; 3] = ["yaml", "yml", "json"];
 
 /// Gives `each` every file's name and text, and returns a problem for each file that has none. A file
-/// that is named is read whatever it is called; `-` is standard input. Hidden files and folders in
-/// folders are passed over.
+/// that is named is read whatever it is called; `-` is standard input. Of what is in folders, hidden files
+/// and folders are passed over, and scenarios, which stand beside the policies that they test.
 pub(super) fn read(
+    paths: &[PathBuf],
+    each: impl FnMut(&Arc<str>, &str),
+) -> Result<Vec<Problem>, Failure> {
+    those(|path| !is_scenario(path), paths, each)
+}
+
+/// The same of scenarios.
+pub(super) fn scenarios(
+    paths: &[PathBuf],
+    each: impl FnMut(&Arc<str>, &str),
+) -> Result<Vec<Problem>, Failure> {
+    those(is_scenario, paths, each)
+}
+
+/// `shop.scenario.yaml`
+fn is_scenario(path: &Path) -> bool {
+    let stem = path.file_stem().map(Path::new);
+    let kind = stem.and_then(Path::extension);
+    kind.is_some_and(|kind| kind == "scenario")
+}
+
+fn those(
+    are_wanted: fn(&Path) -> bool,
     paths: &[PathBuf],
     mut each: impl FnMut(&Arc<str>, &str),
 ) -> Result<Vec<Problem>, Failure> {
@@ -43,7 +66,7 @@ pub(super) fn read(
             continue;
         }
         let mut files = Vec::new();
-        list(path, 0, &mut files)?;
+        list(path, 0, are_wanted, &mut files)?;
         for file in files {
             give(file.display().to_string(), File::open(&file).and_then(text));
         }
@@ -117,7 +140,12 @@ fn text(source: impl io::Read) -> io::Result<String> {
 }
 
 /// The file itself, or the files in the folder and below.
-fn list(path: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Result<(), Failure> {
+fn list(
+    path: &Path,
+    depth: usize,
+    are_wanted: fn(&Path) -> bool,
+    files: &mut Vec<PathBuf>,
+) -> Result<(), Failure> {
     let failed = |error| failure(path, &error);
     if !fs::metadata(path).map_err(failed)?.is_dir() {
         files.push(path.to_owned());
@@ -140,8 +168,8 @@ fn list(path: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Result<(), Failu
         let is_hidden = name.as_encoded_bytes().starts_with(b".");
         let extension = path.extension().and_then(|extension| extension.to_str());
         let is_document = extension.is_some_and(|extension| EXTENSIONS.contains(&extension));
-        if !is_hidden && (is_document || path.is_dir()) {
-            list(&path, depth + 1, files)?;
+        if !is_hidden && ((is_document && are_wanted(&path)) || path.is_dir()) {
+            list(&path, depth + 1, are_wanted, files)?;
         }
     }
     Ok(())

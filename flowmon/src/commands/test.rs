@@ -1,6 +1,7 @@
 //! `flowmon test`
 
 mod gather;
+mod markdown;
 mod mutate;
 mod print;
 

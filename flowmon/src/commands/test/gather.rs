@@ -31,15 +31,9 @@ pub(super) struct Prepared {
 pub(super) fn scenarios(paths: &[PathBuf]) -> Result<Vec<(Arc<str>, Scenario)>, Failure> {
     let mut found = Vec::new();
     let mut problems = Vec::new();
-    let unreadable = files::read(paths, |name, text| {
-        let is_named = paths.iter().any(|path| path.as_os_str() == &**name);
-        if !is_named && !name.ends_with(".scenario.yaml") {
-            return;
-        }
-        match scenario::read(name, text) {
-            Ok(scenario) => found.push((Arc::clone(name), scenario)),
-            Err(mut wrong) => problems.append(&mut wrong),
-        }
+    let unreadable = files::scenarios(paths, |name, text| match scenario::read(name, text) {
+        Ok(scenario) => found.push((Arc::clone(name), scenario)),
+        Err(mut wrong) => problems.append(&mut wrong),
     })?;
     problems.extend(unreadable);
     documents::tell(&problems, "scenarios")?;

@@ -7,7 +7,7 @@ use std::{
 
 use serde::Serialize;
 
-use super::{gather::Prepared, print::push};
+use super::{gather::Prepared, markdown, print::push};
 use crate::{
     cli::TestOutput,
     commands::Failure,
@@ -39,13 +39,29 @@ struct AsJson<'a> {
 
 /// The last line.
 #[derive(Serialize)]
-struct Summary {
+pub(super) struct Summary {
     schema: &'static str,
     scenarios: usize,
     mutants: usize,
     noticed: usize,
     survivors: usize,
     no_difference: usize,
+}
+
+impl Summary {
+    /// In a line.
+    pub(super) fn words(&self) -> String {
+        let Self {
+            noticed, survivors, ..
+        } = *self;
+        let percent = noticed * 100 / (noticed + survivors).max(1);
+        format!(
+            "{} by {}: {noticed} noticed, {survivors} survive ({percent} % noticed), {} make no difference",
+            counted(self.mutants as u64, "mutant"),
+            counted(self.scenarios as u64, "scenario"),
+            self.no_difference,
+        )
+    }
 }
 
 /// What became of all mutants of all these, and how many survive. Policies that several scenarios test
@@ -87,6 +103,7 @@ pub(super) fn report(
         TestOutput::Table => table(&all, &summary),
         TestOutput::Json => json(&all, &summary)?,
         TestOutput::Junit => junit(&all).xml(),
+        TestOutput::Markdown => markdown::mutants(&all, &summary),
     };
     Ok((text, summary.survivors))
 }
@@ -101,13 +118,14 @@ const fn rank(fate: &Fate) -> u8 {
 }
 
 /// `other/web -> shop/api, 80/tcp: allowed instead of denied`
-fn difference(it: &Difference) -> String {
+pub(super) fn difference(it: &Difference) -> String {
     let Difference { from, to, port, .. } = it;
     let (becomes, is) = (it.becomes.label(), it.is.label());
     format!("{from} -> {to}, {port}: {becomes} instead of {is}")
 }
 
-fn title(mutant: &Mutant) -> String {
+/// `NetworkPolicy shop/web egress[0]: to everyone`
+pub(super) fn title(mutant: &Mutant) -> String {
     let Mutant {
         policy,
         part,
@@ -142,18 +160,8 @@ fn table(all: &[(Mutant, Fate)], summary: &Summary) -> String {
             text.push('\n');
         }
     }
-    let Summary {
-        noticed, survivors, ..
-    } = *summary;
-    let percent = noticed * 100 / (noticed + survivors).max(1);
-    let _infallible = writeln!(
-        text,
-        "{} by {}: {noticed} noticed, {survivors} survive ({percent} % noticed), {} make no difference",
-        counted(summary.mutants as u64, "mutant"),
-        counted(summary.scenarios as u64, "scenario"),
-        summary.no_difference,
-    );
-    if survivors > 0 {
+    let _infallible = writeln!(text, "{}", summary.words());
+    if summary.survivors > 0 {
         text.push_str(
             "What survives is a change that no expectation notices: say what is expected there.\n",
         );

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use super::Told;
+use super::{Told, markdown};
 use crate::{
     cli::TestOutput,
     commands::{Exit, Failure},
@@ -62,11 +62,13 @@ pub(super) fn text(
         TestOutput::Table => table(results, &summary),
         TestOutput::Json => json(results, &summary)?,
         TestOutput::Junit => junit(results).xml(),
+        TestOutput::Markdown => markdown::expectations(results),
     };
     Ok((text, summary.failed))
 }
 
-fn title(cell: &Cell) -> String {
+/// `shop/web -> shop/cart, 80`
+pub(super) fn title(cell: &Cell) -> String {
     let Expected { from, to, port, .. } = &cell.expected;
     let family = cell.family.map(|family| format!(" over {family}"));
     let family = family.unwrap_or_default();
@@ -98,7 +100,8 @@ fn table(results: &[Told], summary: &Summary) -> String {
     text
 }
 
-fn why(judged: &Judged) -> String {
+/// At length.
+pub(super) fn why(judged: &Judged) -> String {
     let explanation = judged.explanation.as_ref();
     explanation.map(ToString::to_string).unwrap_or_default()
 }
