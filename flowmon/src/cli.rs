@@ -22,7 +22,7 @@ use crate::{
     kernel::{Hook, XdpMode},
     policy::{self, AskedPort, ToOwnNode},
     selection::Pattern,
-    settings::{Judging, Output, Places, Watch},
+    settings::{Judging, Kubernetes, Output, Places, Watch},
 };
 
 /// Audits container networks: every flow of every container, counted exactly.
@@ -369,6 +369,20 @@ pub struct PlaceArgs {
         env = "FLOWMON_PODMAN_SOCKET"
     )]
     podman_socket: PathBuf,
+    /// Ask the API of Kubernetes who is who: that of the cluster that this is a pod of, else the one in
+    /// $KUBECONFIG or ~/.kube/config. `watch` and `run` judge by its policies.
+    #[arg(
+        long, value_name = "BOOL", default_value_t = false, action = clap::ArgAction::Set,
+        num_args = 0..=1, require_equals = true, default_missing_value = "true",
+        env = "FLOWMON_KUBERNETES"
+    )]
+    kubernetes: bool,
+    /// Ask the API of Kubernetes that this file names.
+    #[arg(long, value_name = "FILE", env = "FLOWMON_KUBECONFIG")]
+    kubeconfig: Option<PathBuf>,
+    /// What this node is called in Kubernetes; the host's name, if not said.
+    #[arg(long, value_name = "NAME", env = "FLOWMON_NODE_NAME")]
+    node_name: Option<String>,
     /// Who is who, beyond this host: files or folders of what `kubectl get
     /// pods,namespaces,services,nodes -A -o yaml` prints. Labels of pods that are on this host, or of
     /// containers that are called so, go over those they have.
@@ -464,6 +478,10 @@ impl PlaceArgs {
             cri: self.cri_socket,
             docker: self.docker_socket,
             podman: self.podman_socket,
+            kubernetes: (self.kubernetes || self.kubeconfig.is_some()).then_some(Kubernetes {
+                kubeconfig: self.kubeconfig,
+                node: self.node_name,
+            }),
             inventory: self.inventory,
         }
     }

@@ -27,4 +27,5 @@ pub use docker::Docker;
 pub use known::Known;
 pub use netns::Netns;
 pub use registry::{Attachment, Changes, Registry};
-pub use source::{Links, News, Outlet, Said, Source, Sources, Trouble};
+pub use source::{Cluster, Links, News, Outlet, Said, Source, Sources, Trouble};
+pub(crate) use text::clean;

@@ -11,6 +11,7 @@ pub mod flow;
 pub mod http;
 pub mod identity;
 pub mod kernel;
+pub mod kubernetes;
 pub mod lab;
 pub mod model;
 pub mod netlink;

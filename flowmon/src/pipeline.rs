@@ -141,8 +141,10 @@ impl Pipeline {
             );
         }
         let mut clock = Clock::new();
+        let kubernetes = settings.places.kubernetes.as_ref();
         let identities = Identities::start(
             &settings.places,
+            kubernetes.map(identities::kubernetes),
             declared,
             attachments.interfaces(),
             &clock.now(),

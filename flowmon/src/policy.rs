@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod asked;
+pub mod cluster;
 pub mod document;
 pub mod explain;
 pub mod inventory;
@@ -18,6 +19,7 @@ pub mod verdict;
 pub mod yaml;
 
 pub use asked::{AskedPort, connection, connections};
+pub use cluster::Cluster;
 pub use document::Documents;
 pub use explain::Explanation;
 pub use inventory::Inventory;

@@ -79,8 +79,19 @@ pub struct Places {
     pub docker: PathBuf,
     /// Socket of Podman.
     pub podman: PathBuf,
+    /// The API of Kubernetes, if it is asked.
+    pub kubernetes: Option<Kubernetes>,
     /// Files and folders of what the user declares.
     pub inventory: Vec<PathBuf>,
+}
+
+/// Where the API of Kubernetes is.
+#[derive(Debug, Clone)]
+pub struct Kubernetes {
+    /// A kubeconfig; without it, where one is found.
+    pub kubeconfig: Option<PathBuf>,
+    /// What this node is called there.
+    pub node: Option<String>,
 }
 
 /// What goes to stdout.

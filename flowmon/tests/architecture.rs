@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 /// Words that only some places may use; a place is a file or folder by how its path begins.
-const WORDS: [Words; 5] = [
+const WORDS: [Words; 6] = [
     Words {
         words: &["aya::", "aya_log::"],
         only_in: &["flowmon/src/kernel"],
@@ -18,6 +18,10 @@ const WORDS: [Words; 5] = [
             "netlink_packet_route::",
         ],
         only_in: &["flowmon/src/netlink"],
+    },
+    Words {
+        words: &["kube::"],
+        only_in: &["flowmon/src/kubernetes"],
     },
     Words {
         words: &["clap::"],
@@ -39,6 +43,8 @@ const WORDS: [Words; 5] = [
             "flowmon/src/pipeline",
             "flowmon/src/commands",
             "flowmon/src/lab",
+            // How long a watch lasted, or something took, in order to rest.
+            "flowmon/src/kubernetes",
         ],
     },
     Words {
@@ -52,7 +58,7 @@ const WORDS: [Words; 5] = [
 ];
 
 /// What each room may know of the others; those that compose know all.
-const ROOMS: [(&str, &[&str]); 23] = [
+const ROOMS: [(&str, &[&str]); 24] = [
     ("model", &[]),
     ("file_watch", &[]),
     ("clock", &[]),
@@ -64,6 +70,7 @@ const ROOMS: [(&str, &[&str]); 23] = [
     // The other end of a veth is a question to the kernel, which netlink asks; and an inventory is
     // read as policies are.
     ("identity", &["file_watch", "model", "netlink", "policy"]),
+    ("kubernetes", &["audit", "identity", "model", "policy"]),
     ("policy", &["model"]),
     ("replay", &["model"]),
     ("audit", &["model", "policy"]),

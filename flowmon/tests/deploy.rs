@@ -134,13 +134,10 @@ fn the_daemon_set_has_what_a_daemon_keeps_and_no_more() {
             "{mount}"
         );
     }
-    // Every variable is one of flowmon's, or the node's name.
+    // Every variable is one of flowmon's.
     for variable in container.get("env").unwrap().as_array().unwrap() {
         let name = variable.get("name").unwrap().as_str().unwrap();
-        assert!(
-            name.starts_with("FLOWMON_") || name == "NODE_NAME",
-            "{name}"
-        );
+        assert!(name.starts_with("FLOWMON_"), "{name}");
     }
 }
 

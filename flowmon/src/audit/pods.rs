@@ -415,9 +415,7 @@ impl Claims {
 
 /// Whoever uses its node's network has none of its own.
 fn claimed(pod: &Pod) -> impl Iterator<Item = IpAddr> {
-    let own = !pod.host_network;
-    let addresses = pod.addresses.iter().filter(move |_| own);
-    addresses.map(IpAddr::to_canonical)
+    pod.own().iter().map(IpAddr::to_canonical)
 }
 
 #[cfg(test)]

@@ -49,6 +49,9 @@ const SECTIONS: [Section; 6] = [
             ("cri_sockets", "cri-socket"),
             ("docker_socket", "docker-socket"),
             ("podman_socket", "podman-socket"),
+            ("kubernetes", "kubernetes"),
+            ("kubeconfig", "kubeconfig"),
+            ("node_name", "node-name"),
         ],
     ),
     (

@@ -15,7 +15,7 @@ use crate::{
 /// Everybody in an inventory. An address that several pods claim is nobody's.
 pub fn declared(inventory: &Inventory) -> Vec<Known> {
     let mut claims: HashMap<IpAddr, usize> = HashMap::new();
-    for address in inventory.pods.values().flat_map(addresses) {
+    for address in inventory.pods.values().flat_map(Pod::own) {
         *claims.entry(*address).or_default() += 1;
     }
     let pods = inventory.pods.iter().map(|(id, pod)| {
@@ -35,17 +35,8 @@ pub fn declared(inventory: &Inventory) -> Vec<Known> {
 fn from_pod(id: &PodId, pod: &Pod) -> Known {
     let mut known = named(EndpointKind::Pod, id);
     known.identity.labels = Some(pod.labels.clone());
-    known.addresses = addresses(pod).to_vec();
+    known.addresses = pod.own().to_vec();
     known
-}
-
-/// Whoever uses its node's network has its node's address.
-fn addresses(pod: &Pod) -> &[IpAddr] {
-    if pod.host_network {
-        &[]
-    } else {
-        &pod.addresses
-    }
 }
 
 fn from_service(id: &PodId, service: &Service) -> Known {

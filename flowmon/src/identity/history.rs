@@ -72,32 +72,49 @@ impl History {
                     changed.insert(*address);
                 }
             }
-            let kept = |span: &Span| span.to_ns.is_none_or(|to_ns| to_ns + KEPT_NS > now_ns);
-            spans.retain(kept);
+            spans.retain(|span| span.is_remembered(now_ns));
             let surplus = spans.len().saturating_sub(MOST_FORMER);
             spans.drain(..surplus);
             !spans.is_empty()
         });
         for (address, (holder, who)) in held {
             let spans = self.spans.entry(*address).or_default();
-            match spans.iter_mut().find(|span| span.to_ns.is_none()) {
-                Some(span) if span.who == *who => {}
-                Some(span) => {
-                    span.who = Arc::clone(who);
-                    changed.insert(*address);
-                }
-                None => {
-                    spans.push(Span {
-                        holder: holder.clone(),
-                        who: Arc::clone(who),
-                        from_ns: now_ns,
-                        to_ns: None,
-                    });
-                    changed.insert(*address);
-                }
+            if hold(spans, holder, who, now_ns) {
+                changed.insert(*address);
             }
         }
         changed
+    }
+
+    /// From now on this one holds an address, or nobody does. Returns whether something changed.
+    pub(super) fn set_one(
+        &mut self,
+        address: IpAddr,
+        holder: Option<&(Holder, Arc<Identity>)>,
+        now_ns: u64,
+    ) -> bool {
+        let spans = self.spans.entry(address).or_default();
+        let mut changed = false;
+        for span in spans.iter_mut().filter(|span| span.to_ns.is_none()) {
+            if Some(&span.holder) != holder.map(|(holder, _)| holder) {
+                span.to_ns = Some(now_ns);
+                changed = true;
+            }
+        }
+        let surplus = spans.len().saturating_sub(MOST_FORMER);
+        spans.drain(..surplus);
+        if let Some((holder, who)) = holder {
+            changed |= hold(spans, holder, who, now_ns);
+        }
+        changed
+    }
+
+    /// Forgets what was long ago.
+    pub(super) fn forget(&mut self, now_ns: u64) {
+        self.spans.retain(|_, spans| {
+            spans.retain(|span| span.is_remembered(now_ns));
+            !spans.is_empty()
+        });
     }
 
     /// This one holds nothing any more.
@@ -121,6 +138,31 @@ impl History {
         }
         changed
     }
+}
+
+impl Span {
+    fn is_remembered(&self, now_ns: u64) -> bool {
+        self.to_ns.is_none_or(|to_ns| to_ns + KEPT_NS > now_ns)
+    }
+}
+
+/// Whoever holds the address is this one. Returns whether that is news.
+fn hold(spans: &mut Vec<Span>, holder: &Holder, who: &Arc<Identity>, now_ns: u64) -> bool {
+    match spans.iter_mut().find(|span| span.to_ns.is_none()) {
+        Some(span) if span.who == *who => return false,
+        Some(span) => span.who = Arc::clone(who),
+        None => {
+            // Most addresses have one holder.
+            spans.reserve_exact(1);
+            spans.push(Span {
+                holder: holder.clone(),
+                who: Arc::clone(who),
+                from_ns: now_ns,
+                to_ns: None,
+            });
+        }
+    }
+    true
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use ipnetwork::IpNetwork;
 use jiff::Timestamp;
 
 use super::{
-    Known,
+    Cluster, Known,
     history::{History, Holder},
     join::{Joined, Snapshot, join},
 };
@@ -35,11 +35,16 @@ pub struct Registry {
     attachments: HashMap<u32, Attachment>,
     /// Attachments that are gone, and when they went.
     gone: VecDeque<Gone>,
-    /// Who had addresses on this host, and elsewhere.
+    /// Who had addresses: on this host, in the cluster, as declared.
     near: History,
+    cluster: History,
     far: History,
-    /// An address that nobody has is certainly none of the cluster's.
+    /// An address that nobody has is certainly none of the cluster's: so says the cluster itself, or
+    /// what was declared.
+    is_cluster_whole: bool,
     knows_the_cluster: bool,
+    /// When what was long ago in the cluster was forgotten.
+    forgot_ns: u64,
     disagreeing: HashSet<(u32, IdentitySource)>,
     disagreements: BTreeMap<IdentitySource, u64>,
 }
@@ -112,13 +117,12 @@ impl Registry {
 
     /// Who had this address while a flow went on.
     pub fn holder(&self, address: &IpAddr, first_ns: u64, last_ns: u64) -> &Identity {
-        if let Some(near) = self.near.holder(address, first_ns, last_ns) {
-            return near;
+        for history in [&self.near, &self.cluster, &self.far] {
+            if let Some(holder) = history.holder(address, first_ns, last_ns) {
+                return holder;
+            }
         }
-        if let Some(far) = self.far.holder(address, first_ns, last_ns) {
-            return far;
-        }
-        if self.knows_the_cluster || is_public(address) {
+        if self.is_cluster_whole || self.knows_the_cluster || is_public(address) {
             &EXTERNAL
         } else {
             &UNKNOWN
@@ -163,21 +167,10 @@ impl Registry {
         let mut changes = Changes::default();
         if is_far(source) {
             // Who lists nodes lists everything.
-            let is_node = |(_, who): &(Known, Arc<Identity>)| who.kind == EndpointKind::Node;
-            let mut far = self
-                .snapshots
-                .iter()
-                .filter(|(of, _)| is_far(**of) && **of != source);
-            self.knows_the_cluster = far.any(|(_, far)| far.known.iter().any(is_node))
-                || snapshot.known.iter().any(is_node);
+            let mut known = snapshot.known.iter();
+            self.knows_the_cluster = known.any(|(_, who)| who.kind == EndpointKind::Node);
             let mut held = HashMap::new();
-            let others = self
-                .snapshots
-                .iter()
-                .filter(|(of, _)| is_far(**of) && **of != source);
-            for (of, snapshot) in others.chain([(&source, &snapshot)]) {
-                hold_called(&mut held, *of, snapshot, |_| false);
-            }
+            hold_called(&mut held, source, &snapshot, |_| false);
             changes.addresses = self.far.set(&held, now_ns);
         }
         self.snapshots.insert(source, snapshot);
@@ -187,6 +180,31 @@ impl Registry {
         } = self.review(now_ns);
         changes.interfaces = interfaces;
         changes.addresses.extend(addresses);
+        changes
+    }
+
+    /// Takes in what has changed in the cluster.
+    pub fn learn_cluster(&mut self, cluster: Cluster, now_ns: u64) -> Changes {
+        const FORGET_NS: u64 = 60_000_000_000;
+        let source = IdentitySource::Kubernetes;
+        let Cluster {
+            here,
+            held,
+            is_whole,
+            ..
+        } = cluster;
+        self.is_cluster_whole = is_whole;
+        let mut changes = self.learn(source, here, now_ns);
+        for (address, who) in held {
+            let holder = who.map(|who| (called(source, "", &who), who));
+            if self.cluster.set_one(address, holder.as_ref(), now_ns) {
+                changes.addresses.insert(address);
+            }
+        }
+        if now_ns > self.forgot_ns.saturating_add(FORGET_NS) {
+            self.forgot_ns = now_ns;
+            self.cluster.forget(now_ns);
+        }
         changes
     }
 
@@ -312,12 +330,17 @@ fn is_still(before: &Identity, now: &Identity) -> bool {
     }
 }
 
-/// Those that know of other hosts too.
+/// Knows of other hosts too.
 fn is_far(source: IdentitySource) -> bool {
-    matches!(
-        source,
-        IdentitySource::Kubernetes | IdentitySource::Inventory
-    )
+    source == IdentitySource::Inventory
+}
+
+/// Who is called so by a source.
+fn called(source: IdentitySource, id: &str, who: &Identity) -> Holder {
+    let part = |part: &Option<Arc<str>>| part.as_deref().unwrap_or_default().to_owned();
+    let (namespace, name) = (part(&who.namespace), part(&who.name));
+    let (source, kind) = (source.label(), who.kind.label());
+    Holder::Called(format!("{source}/{kind}/{id}/{namespace}/{name}").into())
 }
 
 /// Who is known to have addresses, apart from those already counted.
@@ -334,10 +357,7 @@ fn hold_called(
         let holder = if who.kind == EndpointKind::Host {
             Holder::Host
         } else {
-            let id = known.ids.first().map_or("", |id| id);
-            let part = |part: &Option<Arc<str>>| part.as_deref().unwrap_or_default().to_owned();
-            let (namespace, name) = (part(&who.namespace), part(&who.name));
-            Holder::Called(format!("{}/{id}/{namespace}/{name}", source.label()).into())
+            called(source, known.ids.first().map_or("", |id| id), who)
         };
         for address in &known.addresses {
             held.entry(*address)

@@ -1,7 +1,7 @@
 //! What a source is, and how it is run: in a thread of its own, so that whatever it waits for
 //! keeps nobody else waiting.
 
-use std::{fmt, future::Future, io, sync::Arc, thread, time::Duration};
+use std::{fmt, future::Future, io, net::IpAddr, sync::Arc, thread, time::Duration};
 
 use tokio::{
     sync::{mpsc, watch},
@@ -9,7 +9,7 @@ use tokio::{
 };
 
 use super::Known;
-use crate::model::{IdentitySource, Interface};
+use crate::model::{Identity, IdentitySource, Interface};
 
 /// A source that failed is tried again after a time that doubles from the shortest to the longest.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(500);
@@ -38,8 +38,25 @@ pub struct News {
 pub enum Said {
     /// All that it knows.
     Known(Vec<Known>),
+    /// What it knows of a whole cluster.
+    Cluster(Cluster),
     /// It knows no more than before.
     Unavailable(Trouble),
+}
+
+/// A cluster, too big to be told as a whole whenever something changes.
+#[derive(Debug, Default)]
+pub struct Cluster {
+    /// Everybody on this host: who is behind an interface is one of these.
+    pub here: Vec<Known>,
+    /// Who holds an address by now, or that nobody does: of those addresses where that has changed.
+    pub held: Vec<(IpAddr, Option<Arc<Identity>>)>,
+    /// Whoever has an address in the cluster is known.
+    pub is_whole: bool,
+    /// How many there are, all in all.
+    pub known: usize,
+    /// What is wrong, though this is known.
+    pub trouble: Option<Trouble>,
 }
 
 /// Why a source can't tell anything.
@@ -88,6 +105,13 @@ impl Outlet {
         }
         self.last = Some(known.clone());
         self.say(Said::Known(known)).await;
+    }
+
+    /// Tells what has changed in the cluster. Returns whether anybody wants to know.
+    pub async fn tell_cluster(&mut self, cluster: Cluster) -> bool {
+        self.last.get_or_insert_default();
+        self.say(Said::Cluster(cluster)).await;
+        !self.news.is_closed()
     }
 
     async fn say(&self, said: Said) {

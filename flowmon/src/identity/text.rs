@@ -13,7 +13,7 @@ const LONGEST: usize = 317;
 const MOST_LABELS: usize = 64;
 
 /// The text without anything that moves a cursor or reorders what is read, not too long.
-pub(super) fn clean(text: &str) -> Arc<str> {
+pub(crate) fn clean(text: &str) -> Arc<str> {
     if text.len() <= LONGEST && !text.chars().any(is_unprintable) {
         return text.into();
     }

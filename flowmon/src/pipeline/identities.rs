@@ -22,8 +22,10 @@ use crate::{
         Attachment, Changes, Cni, Cri, Docker, Known, Links, Netns, News, Registry, Said, Source,
         Sources, Trouble,
     },
+    kubernetes::Kubernetes,
     model::{Endpoint, EndpointKind, Flow, FlowEvent, Identity, IdentitySource, Interface, Report},
-    settings::Places,
+    settings::{self, Places},
+    sinks::escaped,
 };
 
 /// Flows that wait for a name, at most.
@@ -55,9 +57,10 @@ pub(super) struct Identities {
 
 impl Identities {
     /// Starts the sources, in the network namespace of the calling thread. `declared` is what the
-    /// user says.
+    /// user says; Kubernetes is asked if it is given.
     pub(super) fn start<'a>(
         places: &Places,
+        kubernetes: Option<Kubernetes>,
         declared: Vec<Known>,
         interfaces: impl Iterator<Item = &'a Interface>,
         now: &Moment,
@@ -82,6 +85,9 @@ impl Identities {
         identities.start_source(Cri::new(places.cri.clone()));
         identities.start_source(Docker::at(places.docker.clone()));
         identities.start_source(Docker::podman_at(places.podman.clone()));
+        if let Some(kubernetes) = kubernetes {
+            identities.start_source(kubernetes);
+        }
         identities
     }
 
@@ -124,24 +130,28 @@ impl Identities {
         let News { source, said } = news;
         let state = match &said {
             Said::Known(known) => Ok(known.len()),
+            Said::Cluster(cluster) => cluster.trouble.clone().map_or(Ok(cluster.known), Err),
             Said::Unavailable(trouble) => Err(trouble.clone()),
         };
-        self.heard.insert(source, state);
         let name = source.label();
-        match said {
-            Said::Known(known) => {
-                self.answered.insert(source);
-                tracing::trace!(source = name, known = known.len(), "identities");
-                return self.registry.learn(source, known, now.monotonic_ns);
-            }
-            Said::Unavailable(Trouble::Absent(why)) => {
-                tracing::debug!(source = name, "no identities: {why}");
-            }
-            Said::Unavailable(Trouble::Broken(why)) => {
-                tracing::warn!("{name} does not say who is who: {why}; it is asked again");
+        let before = self.heard.insert(source, state.clone());
+        match &state {
+            Ok(known) => tracing::trace!(source = name, known, "identities"),
+            Err(Trouble::Absent(why)) => tracing::debug!(source = name, "no identities: {why}"),
+            Err(Trouble::Broken(why)) => {
+                if before.as_ref() != Some(&state) {
+                    let why = escaped(why);
+                    tracing::warn!("{name} does not say who is who: {why}; it is asked again");
+                }
             }
         }
-        Changes::default()
+        let changes = match said {
+            Said::Known(known) => self.registry.learn(source, known, now.monotonic_ns),
+            Said::Cluster(cluster) => self.registry.learn_cluster(cluster, now.monotonic_ns),
+            Said::Unavailable(_) => return Changes::default(),
+        };
+        self.answered.insert(source);
+        changes
     }
 
     /// Interfaces are these: tells the sources, if it matters to them.
@@ -264,6 +274,15 @@ impl Identities {
     }
 }
 
+/// The API of Kubernetes, to be asked.
+pub(super) fn kubernetes(settings: &settings::Kubernetes) -> Kubernetes {
+    let settings::Kubernetes { kubeconfig, node } = settings;
+    // As the kubelet calls the node.
+    let host = || Some(nix::unistd::gethostname().ok()?.to_str()?.to_lowercase());
+    let node = node.clone().or_else(host).unwrap_or_default();
+    Kubernetes::new(kubeconfig.clone(), node)
+}
+
 /// Who is behind each interface right now, and how that is known.
 #[derive(Debug)]
 pub struct Survey {
@@ -280,7 +299,8 @@ pub struct Survey {
 /// long as the slowest of them, but not much longer than they have to answer.
 pub async fn survey(places: &Places, interfaces: &[Interface], now: &Moment) -> Survey {
     const PATIENCE: Duration = Duration::from_secs(6);
-    let mut identities = Identities::start(places, Vec::new(), interfaces.iter(), now);
+    let kubernetes = places.kubernetes.as_ref().map(kubernetes);
+    let mut identities = Identities::start(places, kubernetes, Vec::new(), interfaces.iter(), now);
     identities.settle(PATIENCE, now).await;
     let attachments = interfaces.iter().filter_map(|interface| {
         let attachment = identities.registry.behind(interface.ifindex)?;

@@ -28,7 +28,7 @@ use std::{
 
 use admin::Dialect;
 pub(crate) use metadata::{labels, pod_id};
-pub(in crate::policy) use objects::{Object, each};
+pub(in crate::policy) use objects::{Object, each, item};
 pub(in crate::policy) use tree::{Node, Value};
 pub(crate) use walk::{Cursor, Findings};
 
@@ -59,6 +59,11 @@ impl Documents {
 /// Would the API server take it for a label?
 pub fn is_label(key: &str, value: &str) -> bool {
     syntax::label_key(key).is_ok() && syntax::label_value(value).is_ok()
+}
+
+/// Would the API server take it for the name of an object?
+pub fn is_name(name: &str) -> bool {
+    syntax::dns_subdomain(name).is_ok()
 }
 
 /// Would the API server take it for the name of a namespace?
@@ -103,7 +108,13 @@ impl Reader {
         self.documents
     }
 
-    fn object(&mut self, file: &Arc<str>, object: Object<'_, '_>, problems: &mut Vec<Problem>) {
+    /// Reads one object.
+    pub(in crate::policy) fn object(
+        &mut self,
+        file: &Arc<str>,
+        object: Object<'_, '_>,
+        problems: &mut Vec<Problem>,
+    ) {
         let mut findings = Findings::new(file);
         let whole = Cursor {
             node: object.node,

@@ -1,5 +1,6 @@
 //! Who exists: namespaces, pods, nodes and services, as the cluster (or its YAML) says.
 
+mod item;
 mod objects;
 mod read;
 #[cfg(test)]
@@ -9,6 +10,7 @@ use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use ipnetwork::IpNetwork;
 
+pub(in crate::policy) use item::{Item, Slice};
 pub use read::{Listing, Reader, read};
 
 use super::{Labels, model::PortProtocol};
@@ -61,6 +63,17 @@ pub struct Pod {
     pub ports: Vec<NamedPort>,
     /// Whether it has more of these is not known: it was not Kubernetes that told of it.
     pub ports_unknown: bool,
+}
+
+impl Pod {
+    /// The addresses that are its alone: who uses its node's network has its node's.
+    pub fn own(&self) -> &[IpAddr] {
+        if self.host_network {
+            &[]
+        } else {
+            &self.addresses
+        }
+    }
 }
 
 /// What makes pods: of those of a `ReplicaSet` its `Deployment`, of a `CronJob`'s that.

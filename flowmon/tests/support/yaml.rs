@@ -1,11 +1,13 @@
 //! YAML as plain values, for looking at what is shipped.
 
-use granit_parser::{Event, Parser, ScalarStyle};
+use granit_parser::{Event, Options, Parser, ScalarStyle};
 use serde_json::{Map, Value};
 
 /// All documents of a text.
 pub(crate) fn documents(text: &str) -> Result<Vec<Value>, String> {
-    let mut parser = Parser::new_from_str(text);
+    let mut options = Options::default();
+    options.emit_comments = false;
+    let mut parser = Parser::new_from_str_with_options(text, options);
     let mut found = Vec::new();
     while let Some(event) = next(&mut parser)? {
         match event {

@@ -69,6 +69,31 @@ pub(in crate::policy) fn each(
     }
 }
 
+/// Shows the one object that this JSON is, and collects what is wrong with its form. `like` is its
+/// version and kind, which an item of a list does not say itself.
+pub(in crate::policy) fn item(
+    file: &Arc<str>,
+    json: &str,
+    like: (&str, &str),
+    problems: &mut Vec<Problem>,
+    show: &mut dyn FnMut(Object<'_, '_>, &mut Vec<Problem>),
+) {
+    match json::parse(json, 1).as_deref() {
+        Ok([node]) => unpack(file, node, Some(like), DEEPEST_LIST, problems, show),
+        Ok(_) => problems.push(problem(
+            file,
+            1,
+            1,
+            "syntax",
+            "expected one object".to_owned(),
+        )),
+        Err(fault) => {
+            let message = fault.message.clone();
+            problems.push(problem(file, fault.line, fault.column, "syntax", message));
+        }
+    }
+}
+
 /// The only document of a file.
 ///
 /// # Errors

@@ -24,6 +24,8 @@ pub(super) fn parse(text: &str, line: u32) -> Result<Option<Node<'_>>, Fault> {
     options.block_nesting_limit = DEEPEST;
     // As libyaml, which the API server's clients use.
     options.block_scalar_eof_without_line_feed = true;
+    // Another crate may have the feature on.
+    options.emit_comments = false;
     let mut reader = Reader {
         lines: Lines::new(text, line),
         parser: Parser::new_from_str_with_options(text, options),

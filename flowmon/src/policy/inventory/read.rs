@@ -4,22 +4,16 @@
 //! that lacks what it should have is reported and counts for nothing.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, btree_map::Entry},
     sync::Arc,
 };
 
-use super::{
-    Backend, Inventory, PodId,
-    objects::{self, Broken},
-};
+use super::{Backend, Inventory, Item, PodId, Slice, objects::Broken};
 use crate::policy::{
-    Labels, Place, Problem, Severity,
+    Place, Problem, Severity,
     document::{Object, each},
-    labels::NAME_LABEL,
 };
 
-/// Label of an `EndpointSlice`: the service's name.
-const SERVICE_LABEL: &str = "kubernetes.io/service-name";
 /// Problems that are told one by one.
 const MOST_PROBLEMS: usize = 1000;
 
@@ -90,57 +84,33 @@ impl Reader {
     }
 
     fn object(&mut self, object: Object<'_, '_>, place: &Place) -> Result<(), Broken> {
-        let node = object.node;
         let inventory = &mut self.listing.inventory;
-        let twin = match (object.group, object.version, object.kind) {
-            ("", "v1", "Namespace") => {
-                let name = objects::name(node)?;
-                let labels = named(&name, objects::labels(node)?);
-                let first = inventory.namespaces.insert(name, labels.clone());
-                first.is_some_and(|first| first != labels)
-            }
-            ("", "v1", "Node") => {
-                let found = objects::node(node)?;
-                let first = inventory.nodes.insert(objects::name(node)?, found.clone());
-                first.is_some_and(|first| first != found)
-            }
-            ("", "v1", "Pod") => {
-                let (id, found) = (objects::id(node)?, objects::pod(node)?);
+        let is_twin = match Item::of(object)? {
+            Item::Namespace(name, labels) => replaced(&mut inventory.namespaces, name, labels),
+            Item::Node(name, node) => replaced(&mut inventory.nodes, name, node),
+            Item::Pod(id, pod) => {
                 self.pods.insert(id.clone(), place.clone());
-                let first = inventory.pods.insert(id, found.clone());
-                first.is_some_and(|first| first != found)
+                replaced(&mut inventory.pods, id, pod)
             }
-            ("", "v1", "Service") => {
-                let found = objects::service(node)?;
-                let first = inventory.services.insert(objects::id(node)?, found.clone());
-                first.is_some_and(|first| first != found)
-            }
-            ("", "v1", "Endpoints") => {
-                let backends = objects::endpoints(node)?;
-                let first = self.endpoints.insert(objects::id(node)?, backends.clone());
-                first.is_some_and(|first| first != backends)
-            }
-            ("discovery.k8s.io", "v1" | "v1beta1", "EndpointSlice") => {
-                let mut id = objects::id(node)?;
-                // A slice of no service is for someone else.
-                if let Some(service) = objects::labels(node)?.get(SERVICE_LABEL) {
-                    id.name = Arc::clone(service);
-                    let backends = self.slices.entry(id).or_default();
-                    for backend in objects::slice(node)? {
-                        if !backends.contains(&backend) {
-                            backends.push(backend);
-                        }
+            Item::Service(id, service) => replaced(&mut inventory.services, id, service),
+            Item::Endpoints(id, backends) => replaced(&mut self.endpoints, id, backends),
+            Item::Slice(_, Slice { service, backends }) => {
+                let all = self.slices.entry(service).or_default();
+                for backend in backends {
+                    if !all.contains(&backend) {
+                        all.push(backend);
                     }
                 }
                 false
             }
-            (_, _, kind) => {
-                let kind: String = kind.chars().take(80).collect();
+            Item::Other => {
+                let kind: String = object.kind.chars().take(80).collect();
                 *self.listing.others.entry(kind).or_default() += 1;
                 false
             }
+            Item::NoServices => false,
         };
-        if twin {
+        if is_twin {
             let says = "this object was there already, and different: the later one counts";
             self.report(Severity::Warning, "duplicate-object", place.clone(), says);
         }
@@ -184,7 +154,13 @@ impl Reader {
     }
 }
 
-fn named(name: &Arc<str>, mut labels: Labels) -> Labels {
-    labels.insert(NAME_LABEL.into(), Arc::clone(name));
-    labels
+/// Puts it there, in the place of another one?
+fn replaced<K: Ord, V: PartialEq>(map: &mut BTreeMap<K, V>, key: K, value: V) -> bool {
+    match map.entry(key) {
+        Entry::Vacant(entry) => {
+            entry.insert(value);
+            false
+        }
+        Entry::Occupied(mut entry) => entry.insert(value) != *entry.get(),
+    }
 }
