@@ -15,7 +15,7 @@ use tracing_subscriber::filter::Targets;
 pub use config::Refused;
 pub use daemon::RunArgs;
 pub use recorded::{AuditArgs, SuggestArgs};
-pub use test::{TestArgs, TestOutput};
+pub use test::{LingerArgs, TestArgs, TestOutput};
 
 use crate::{
     diagnostics::{Format, Wanted},
@@ -88,7 +88,7 @@ pub enum Command {
     Audit(AuditArgs),
     /// Why is a connection allowed or denied, and what would change that?
     Explain(ExplainArgs),
-    /// Do policies say what scenarios expect of them?
+    /// Do policies say what scenarios expect of them? Tried with real traffic in throw-away networks.
     Test(TestArgs),
     /// Write the least policies that allow what was seen.
     Suggest(SuggestArgs),

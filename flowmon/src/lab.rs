@@ -6,6 +6,7 @@
 mod demo;
 mod namespace;
 mod registration;
+pub mod stage;
 mod topology;
 pub mod traffic;
 
@@ -14,6 +15,7 @@ use std::io;
 pub use demo::{DemoNetwork, TrafficHandle};
 pub use namespace::Namespace;
 pub use registration::Registration;
+pub use stage::Stage;
 pub use topology::{Lab, Pod};
 
 use crate::netlink;

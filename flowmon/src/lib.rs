@@ -17,6 +17,7 @@ pub mod model;
 pub mod netlink;
 pub mod pipeline;
 pub mod policy;
+pub mod rehearsal;
 pub mod replay;
 pub mod report;
 pub mod scenario;

@@ -58,7 +58,7 @@ const WORDS: [Words; 6] = [
 ];
 
 /// What each room may know of the others; those that compose know all.
-const ROOMS: [(&str, &[&str]); 24] = [
+const ROOMS: [(&str, &[&str]); 25] = [
     ("model", &[]),
     ("file_watch", &[]),
     ("clock", &[]),
@@ -82,6 +82,10 @@ const ROOMS: [(&str, &[&str]); 24] = [
     ("suggest", &["model", "policy", "audit"]),
     ("sinks", &["model", "clock", "diagnostics"]),
     ("lab", &["netlink"]),
+    (
+        "rehearsal",
+        &["audit", "kernel", "lab", "model", "netlink", "policy"],
+    ),
     (
         "settings",
         &["kernel", "policy", "selection", "sinks", "suggest"],

@@ -234,10 +234,3 @@ fn the_schema_is_printed() {
     let (code, said, _) = run(&[], &["--schema"]);
     assert_eq!((code, &*said), (0, flowmon::scenario::SCHEMA));
 }
-
-#[test]
-fn traffic_is_not_pretended() {
-    let (code, said, complaint) = run(&[&recipes()], &[]);
-    assert_eq!((code, &*said), (2, ""));
-    assert!(complaint.contains("not built yet"), "{complaint}");
-}

@@ -6,7 +6,7 @@ use flowmon_common::wire::protocol;
 
 use super::{Party, Who};
 use crate::{
-    model::{Direction, Icmp, Protocol, Verdict},
+    model::{self, Direction, Icmp, Protocol, Verdict},
     policy::{self, Connection, Outcome, Reason, Verdicts, inventory::PodId, model::PolicyId},
 };
 
@@ -111,6 +111,31 @@ impl Judged {
 }
 
 impl Flow {
+    /// As it was seen at an endpoint. `local` is the pod that it is, and `remote` tells which pod the
+    /// peer is, where that is known better than by the address.
+    pub fn of(
+        flow: &model::Flow,
+        at_host: bool,
+        local: Option<PodId>,
+        remote: impl FnOnce(IpAddr) -> Option<PodId>,
+    ) -> Self {
+        let (local_port, remote_port) = flow.ports().unzip();
+        let end = |address: IpAddr, port, pod| End {
+            address: address.to_canonical(),
+            port,
+            pod,
+            name: None,
+        };
+        Self {
+            direction: flow.direction(),
+            protocol: flow.protocol(),
+            icmp: flow.icmp(),
+            at_host,
+            local: flow.local_ip().map(|it| end(it, local_port, local)),
+            remote: flow.remote_ip().map(|it| end(it, remote_port, remote(it))),
+        }
+    }
+
     /// The connection that it is if the endpoint opened it (`egress`) or the peer did (`ingress`).
     /// None for what is not IP.
     pub fn connection(&self, direction: Direction) -> Option<Connection> {

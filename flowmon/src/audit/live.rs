@@ -196,27 +196,12 @@ impl Live {
             endpoint,
             remote,
         } = observed;
-        let (local_port, remote_port) = flow.ports().unzip();
-        let end = |address: IpAddr, port, pod| End {
-            address: address.to_canonical(),
-            port,
-            pod,
-            name: None,
-        };
-        let called = |address| self.pods.called((*remote)?, address);
-        Flow {
-            direction: flow.direction(),
-            protocol: flow.protocol(),
-            icmp: flow.icmp(),
-            at_host: endpoint.identity.kind == EndpointKind::Host,
-            local: flow.local_ip().map(|address| {
-                let pod = self.pods.behind(endpoint.ifindex);
-                end(address, local_port, pod.cloned())
-            }),
-            remote: flow
-                .remote_ip()
-                .map(|address| end(address, remote_port, called(address))),
-        }
+        Flow::of(
+            flow,
+            endpoint.identity.kind == EndpointKind::Host,
+            self.pods.behind(endpoint.ifindex).cloned(),
+            |address| self.pods.called((*remote)?, address),
+        )
     }
 }
 

@@ -80,7 +80,7 @@ pub(super) fn node_name() -> Option<String> {
 pub(super) struct Stop(Vec<Signal>);
 
 impl Stop {
-    fn new() -> io::Result<Self> {
+    pub(super) fn new() -> io::Result<Self> {
         let mut stop = Self::of_daemon()?;
         stop.0.push(signal(SignalKind::hangup())?);
         Ok(stop)

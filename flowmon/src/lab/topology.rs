@@ -15,7 +15,7 @@ use crate::netlink::{Configure, Veth};
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The pod's end of its veth pair, as container runtimes name it.
-const POD_INTERFACE: &str = "eth0";
+pub(super) const POD_INTERFACE: &str = "eth0";
 
 /// A locally administered address.
 const BRIDGE_MAC: [u8; 6] = [0x02, 0x77, 0, 0, 0, 1];
@@ -251,7 +251,7 @@ impl Pod {
 
 /// Has the interfaces that are made from now on do nothing about IPv6 on their own, and not speak
 /// it at all unless told to.
-fn silence_ipv6(namespace: &Namespace) -> Result<(), Error> {
+pub(super) fn silence_ipv6(namespace: &Namespace) -> Result<(), Error> {
     const IN6_ADDR_GEN_MODE_NONE: &str = "1"; // <linux/if_link.h>
     if !Path::new("/proc/sys/net/ipv6").exists() {
         return Ok(()); // a kernel without IPv6

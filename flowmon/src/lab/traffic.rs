@@ -6,6 +6,8 @@
 
 mod datagram;
 mod ping;
+mod probe;
+mod sctp;
 mod tcp;
 
 use std::io;
@@ -14,6 +16,7 @@ use std::time::Duration;
 
 pub use datagram::{dns_lookup, udp_exchange};
 pub use ping::ping;
+pub use probe::{Kind, Passed, Probe, probe};
 pub use tcp::{tcp_connections, tcp_refused, tcp_transfer};
 
 use super::{Error, Namespace};

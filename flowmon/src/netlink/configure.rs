@@ -13,6 +13,7 @@ use netlink_packet_route::link::{
     BridgePortState, BridgeStpState, InfoBridgePort, InfoData, InfoPortData, InfoVeth,
     LinkAttribute, LinkInfo, LinkMessage, State,
 };
+use netlink_packet_route::route::{RouteFlags, RouteScope};
 use rtnetlink::{
     Handle, LinkBridge, LinkGetRequest, LinkMessageBuilder, LinkUnspec, LinkVeth,
     RouteMessageBuilder,
@@ -165,6 +166,38 @@ impl Configure {
         };
         let request = self.handle.route().add(message).execute();
         perform(request, || format!("add a default route via {gateway}")).await
+    }
+
+    /// Sends what goes to `destination` out of an interface: to `gateway`, which need be on no network
+    /// of that interface, or to whoever has the address there.
+    pub async fn add_route(
+        &self,
+        destination: IpNetwork,
+        ifindex: u32,
+        gateway: Option<IpAddr>,
+    ) -> Result<(), Error> {
+        let message = || -> io::Result<_> {
+            let builder = RouteMessageBuilder::<IpAddr>::new()
+                .output_interface(ifindex)
+                .destination_prefix(destination.network(), destination.prefix())
+                .map_err(io::Error::other)?;
+            Ok(match gateway {
+                Some(gateway) => builder.gateway(gateway).map_err(io::Error::other)?,
+                None => builder.scope(RouteScope::Link),
+            })
+        };
+        let action = || format!("add a route to {destination} via {gateway:?}");
+        let mut message = match message() {
+            Ok(builder) => builder.build(),
+            Err(source) => {
+                let action = action();
+                return Err(Error::Refused { action, source });
+            }
+        };
+        if gateway.is_some() {
+            message.header.flags |= RouteFlags::Onlink;
+        }
+        perform(self.handle.route().add(message).execute(), action).await
     }
 
     /// The index of the interface with this name.

@@ -75,11 +75,17 @@ pub fn connection(
 ) -> Result<Connection, String> {
     let all = connections(inventory, initiator_name, responder_name, port)?;
     all.into_iter().next().ok_or_else(|| {
-        format!("{initiator_name} and {responder_name} have no addresses of the same family")
+        let family = match port.protocol {
+            protocol::ICMP => "IPv4, as icmp needs",
+            protocol::ICMPV6 => "IPv6, as icmpv6 needs",
+            _ => "the same family",
+        };
+        format!("{initiator_name} and {responder_name} have no addresses of {family}")
     })
 }
 
-/// The connections that are asked for: one of each family that both ends have addresses of.
+/// The connections that are asked for: one of each family that both ends have addresses of and that
+/// the protocol is spoken over.
 ///
 /// # Errors
 /// An end that the inventory does not have, or that has no address.
@@ -92,13 +98,20 @@ pub fn connections(
     let from = ends(inventory, initiator_name, false)?;
     let to = ends(inventory, responder_name, true)?;
     let is_v4 = |end: &End| end.address.to_canonical().is_ipv4();
+    // ICMP is another protocol for each version of IP.
+    let speaks = |end: &End| match port.protocol {
+        protocol::ICMP => is_v4(end),
+        protocol::ICMPV6 => !is_v4(end),
+        _ => true,
+    };
     let mut found: Vec<Connection> = Vec::new();
     for (initiator, responder) in from
         .iter()
         .flat_map(|from| to.iter().map(move |to| (from, to)))
     {
         let is_there = |it: &Connection| is_v4(&it.initiator) == is_v4(initiator);
-        if is_v4(initiator) == is_v4(responder) && !found.iter().any(is_there) {
+        if is_v4(initiator) == is_v4(responder) && speaks(initiator) && !found.iter().any(is_there)
+        {
             found.push(Connection {
                 initiator: initiator.clone(),
                 responder: responder.clone(),
@@ -197,6 +210,12 @@ mod tests {
         assert_eq!(found.initiator.address.to_string(), "fd00::1");
         assert_eq!(found.initiator.pod, Some(id("cart")));
         assert_eq!(found.responder.pod, None);
+        // And the one that the protocol is spoken over.
+        for (protocol, address) in [("icmp", "10.0.0.1"), ("icmpv6", "fd00::1")] {
+            let port = protocol.parse().unwrap();
+            let found = connection(&inventory, "shop/cart", "shop/cart", port).unwrap();
+            assert_eq!(found.responder.address.to_string(), address);
+        }
         assert_eq!((found.protocol, found.port), (6, Some(443)));
         assert!(ask("8.8.8.8", "shop/cart").is_ok());
         for (from, to, why) in [

@@ -19,6 +19,8 @@ use crate::{
 pub(super) struct Prepared {
     /// The policies under test.
     pub(super) policies: PolicySet,
+    /// Both, ready to judge.
+    pub(super) ruleset: Ruleset,
     /// Who is in it.
     pub(super) inventory: Inventory,
     /// And outside.
@@ -63,10 +65,12 @@ pub(super) fn prepare(
     let told = |cell: Cell| Told {
         judged: judge(&ruleset, &cell.expected, &cell.connection),
         cell,
+        observed: None,
     };
     Ok(Prepared {
         cells: cells.into_iter().map(told).collect(),
         policies,
+        ruleset,
         inventory,
         outside: scenario.outside.clone(),
     })

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fmt::Write as _};
 
 use super::{
-    Told,
+    Mark, Told,
     mutate::{self, Summary},
     print::{title, why},
 };
@@ -40,7 +40,10 @@ pub(super) fn expectations(results: &[Told]) -> String {
         );
     }
     for told in failed().take(TOLD) {
-        let failure = told.judged.failure.as_deref().unwrap_or_default();
+        let failure = match told.mark() {
+            Mark::Failed(why) | Mark::Broken(why) => why,
+            Mark::Met | Mark::Untried(_) => continue,
+        };
         let summary = format!("{}: {failure}", title(&told.cell));
         let _infallible = writeln!(
             text,

@@ -20,7 +20,7 @@ pub fn udp_exchange(
     echo: bool,
 ) -> Result<Exchange, Error> {
     let exchange = || {
-        let (near, far, peer) = pair(client, server, address)?;
+        let (near, far, peer) = pair(client, any(address.ip()), server, address)?;
         let datagram = vec![b'.'; size.into()];
         for _ in 0..count {
             near.send(&datagram)?;
@@ -52,7 +52,7 @@ pub fn dns_lookup(
     answer: Ipv4Addr,
 ) -> Result<Exchange, Error> {
     let lookup = || {
-        let (near, far, peer) = pair(client, server, address)?;
+        let (near, far, peer) = pair(client, any(address.ip()), server, address)?;
         let query = dns_query(name)?;
         let reply = dns_reply(&query, answer);
         near.send(&query)?;
@@ -71,13 +71,14 @@ pub fn dns_lookup(
 }
 
 /// The client's socket, the server's socket, and the client's address.
-fn pair(
+pub(super) fn pair(
     client: &Namespace,
+    source: SocketAddr,
     server: &Namespace,
     address: SocketAddr,
 ) -> io::Result<(UdpSocket, UdpSocket, SocketAddr)> {
     let far = make_in(server, || UdpSocket::bind(address))?;
-    let near = make_in(client, || UdpSocket::bind(any(address.ip())))?;
+    let near = make_in(client, || UdpSocket::bind(source))?;
     near.connect(far.local_addr()?)?;
     for socket in [&near, &far] {
         socket.set_read_timeout(Some(PATIENCE))?;
@@ -86,7 +87,7 @@ fn pair(
     Ok((near, far, peer))
 }
 
-fn expect(socket: &UdpSocket, expected: &[u8]) -> io::Result<()> {
+pub(super) fn expect(socket: &UdpSocket, expected: &[u8]) -> io::Result<()> {
     let mut buffer = vec![0; MAX_PAYLOAD];
     let length = socket.recv(&mut buffer)?;
     if buffer.get(..length) == Some(expected) {

@@ -21,7 +21,7 @@ pub fn ping(
     payload: u16,
 ) -> Result<u16, Error> {
     let echo = || {
-        let socket = make_in(client, || raw_socket(target))?;
+        let socket = make_in(client, || raw_socket(None, target))?;
         let mut replies = 0;
         for sequence in 1..=count {
             socket.send(&echo_request(target, id, sequence, payload))?;
@@ -36,12 +36,32 @@ pub fn ping(
     })
 }
 
-fn raw_socket(target: IpAddr) -> io::Result<Socket> {
+/// One echo from `source`, answered.
+pub(super) fn echo(
+    client: &Namespace,
+    source: IpAddr,
+    target: IpAddr,
+    id: u16,
+    payload: u16,
+) -> io::Result<()> {
+    let socket = make_in(client, || raw_socket(Some(source), target))?;
+    socket.send(&echo_request(target, id, 1, payload))?;
+    if is_answered(&socket, target, id, 1)? {
+        Ok(())
+    } else {
+        Err(io::ErrorKind::TimedOut.into())
+    }
+}
+
+fn raw_socket(source: Option<IpAddr>, target: IpAddr) -> io::Result<Socket> {
     let (domain, protocol) = match target {
         IpAddr::V4(_) => (Domain::IPV4, Protocol::ICMPV4),
         IpAddr::V6(_) => (Domain::IPV6, Protocol::ICMPV6),
     };
     let socket = Socket::new(domain, Type::RAW, Some(protocol))?;
+    if let Some(source) = source {
+        socket.bind(&SocketAddr::new(source, 0).into())?;
+    }
     socket.connect(&SocketAddr::new(target, 0).into())?;
     Ok(socket)
 }

@@ -1,7 +1,7 @@
 //! TCP connections that are opened, used and closed in order, and one that is refused.
 
 use std::io::{self, Read};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::thread;
 
 use socket2::{Domain, Protocol, Socket, Type};
@@ -20,7 +20,7 @@ pub fn tcp_transfer(
 ) -> Result<Exchange, Error> {
     let transfer = || {
         let listener = make_in(server, || TcpListener::bind(address))?;
-        connection(client, &listener, request, response)
+        connection(client, None, &listener, request, response)
     };
     transfer().map_err(|source| failed(client, address, source))
 }
@@ -38,7 +38,7 @@ pub fn tcp_connections(
     let transfers = || -> io::Result<Vec<Exchange>> {
         let listener = make_in(server, || TcpListener::bind(address))?;
         (0..count)
-            .map(|_| connection(client, &listener, request, response))
+            .map(|_| connection(client, None, &listener, request, response))
             .collect()
     };
     transfers().map_err(|source| failed(client, address, source))
@@ -63,14 +63,26 @@ pub fn tcp_refused(client: &Namespace, address: SocketAddr) -> Result<SocketAddr
     attempt.map_err(|source| failed(client, address, source))
 }
 
-fn connection(
+/// As [`tcp_transfer`], with a say in the client's address.
+pub(super) fn connection(
     client: &Namespace,
+    source: Option<IpAddr>,
     listener: &TcpListener,
     request: u64,
     response: u64,
 ) -> io::Result<Exchange> {
     let address = listener.local_addr()?;
-    let near = make_in(client, || TcpStream::connect_timeout(&address, PATIENCE))?;
+    let connect = || match source {
+        None => TcpStream::connect_timeout(&address, PATIENCE),
+        Some(source) => {
+            let domain = Domain::for_address(address);
+            let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
+            socket.bind(&SocketAddr::new(source, 0).into())?;
+            socket.connect_timeout(&address.into(), PATIENCE)?;
+            Ok(socket.into())
+        }
+    };
+    let near = make_in(client, connect)?;
     // The kernel has accepted already, so this does not block.
     let (far, peer) = listener.accept()?;
     for stream in [&near, &far] {

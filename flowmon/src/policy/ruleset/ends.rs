@@ -42,16 +42,46 @@ pub(super) fn judge(ruleset: &Ruleset, connection: &Connection) -> Verdicts {
             let targets = service.backings(port, address);
             let verdicts = targets.map(|backing| judge(ruleset.target(backing, address)));
             verdicts
-                .reduce(|one, other| Verdicts {
-                    egress: agreed(one.egress, other.egress),
-                    ingress: agreed(one.ingress, other.ingress),
-                })
+                .reduce(Verdicts::either)
                 .unwrap_or_else(|| judge(Target::nobody(address)))
         }
     }
 }
 
+impl Verdicts {
+    /// What can be said if either may have been it.
+    #[must_use]
+    pub fn either(self, other: Self) -> Self {
+        Self {
+            egress: agreed(self.egress, other.egress),
+            ingress: agreed(self.ingress, other.ingress),
+        }
+    }
+}
+
 impl Ruleset {
+    /// The connections of which a service makes this one, one for each who answers; none when it
+    /// goes to no service.
+    pub fn answering(&self, connection: &Connection) -> Option<Vec<Connection>> {
+        let Addressed::Service(service, port) = self.addressed(connection) else {
+            return None;
+        };
+        let address = normal(connection.responder.address);
+        let answering = service.backings(port, address).map(|backing| {
+            let Target { address, port, .. } = self.target(backing, address);
+            let pod = match backing {
+                Backing::Pod(pod, ..) => Some(pod.id.clone()),
+                Backing::Address(..) => None,
+            };
+            Connection {
+                responder: End { address, pod },
+                port,
+                ..connection.clone()
+            }
+        });
+        Some(answering.collect())
+    }
+
     /// Who is at an end, services aside.
     pub(in crate::policy) fn end(&self, end: &End) -> Who<'_> {
         match &end.pod {

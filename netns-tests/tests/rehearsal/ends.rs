@@ -1,0 +1,118 @@
+//! Every kind of end and of traffic, and what no traffic can show.
+
+use std::fmt::Write as _;
+
+use netns_tests::require_root;
+use serde_json::Value;
+
+use super::{Folder, TestResult, played};
+
+const POLICY: &str = "apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: closed, namespace: a}
+spec:
+  podSelector: {matchLabels: {app: shut}}
+  policyTypes: [Ingress, Egress]
+  ingress:
+    - from: [{podSelector: {matchLabels: {app: open}}}]
+      ports: [{port: http}, {port: 53, protocol: UDP}]
+  egress:
+    - to: [{ipBlock: {cidr: 203.0.113.0/24}}, {ipBlock: {cidr: 2001:db8::/32}}]
+";
+
+/// Packets of the initiator and of the responder, where they are sure.
+type Packets = Option<[u64; 2]>;
+
+/// `from`, `to`, `port`, `expect`.
+const SEEN: [(&str, &str, &str, &str, Packets); 16] = [
+    ("a/open", "a/shut", "http", "allowed", None),
+    ("a/open", "a/shut", "8080", "allowed", None),
+    ("a/open", "a/shut", "80", "denied", None),
+    ("a/open", "a/shut", "53/udp", "allowed", Some([1, 1])),
+    ("a/open", "a/shut", "54/udp", "denied", Some([1, 1])),
+    ("a/open", "a/shut", "icmp", "undecided", Some([1, 1])),
+    ("a/shut", "near", "443", "allowed", None),
+    ("a/shut", "far", "443", "denied", None),
+    ("a/open", "far", "icmp", "allowed", Some([1, 1])),
+    ("far", "a/shut", "http", "denied", None),
+    ("far", "a/open", "8080", "allowed", None),
+    // IPv6, alone and of two.
+    ("b/six", "a/shut", "http", "denied", None),
+    ("a/open", "b/six", "53/udp", "allowed", Some([1, 1])),
+    ("a/shut", "near6", "443", "allowed", None),
+    ("a/shut", "8.8.8.8", "53/udp", "denied", Some([1, 1])),
+    ("a/open", "b/six", "icmpv6", "allowed", Some([1, 1])),
+];
+
+/// What no traffic can show, and a word of why.
+const UNTRIED: [(&str, &str, &str, &str); 4] = [
+    ("a/shut", "a/shut", "http", "itself"),
+    ("near", "far", "443", "neither end is a pod"),
+    ("a/open", "127.0.0.1", "80", "another machine"),
+    ("a/open", "224.0.0.1", "80", "another machine"),
+];
+
+fn expectation(scenario: &mut String, from: &str, to: &str, port: &str, expect: &str) {
+    let _infallible = writeln!(
+        scenario,
+        "  - {{from: '{from}', to: '{to}', port: {port}, expect: {expect}}}"
+    );
+}
+
+#[test]
+fn every_kind_of_end_and_of_traffic_is_seen() -> TestResult {
+    if !require_root("every_kind_of_end_and_of_traffic_is_seen") {
+        return Ok(());
+    }
+    let mut scenario = String::from(
+        "policies: policy.yaml
+pods:
+  a/open: {labels: {app: open}, addresses: [10.0.0.1, 'fd00::1']}
+  a/shut: {labels: {app: shut}, addresses: [10.0.0.2, 'fd00::2'], ports: {http: 8080}}
+  b/six: {addresses: 'fd00::6'}
+outside: {near: 203.0.113.9, far: 198.51.100.9, near6: '2001:db8::9'}
+expect:
+",
+    );
+    for (from, to, port, expect, _) in SEEN {
+        expectation(&mut scenario, from, to, port, expect);
+    }
+    for (from, to, port, _) in UNTRIED {
+        expectation(&mut scenario, from, to, port, "allowed");
+    }
+    let folder = Folder::new("ends")?;
+    folder.file("policy.yaml", POLICY)?;
+    let file = folder.file("ends.scenario.yaml", &scenario)?;
+    let (finished, cells, summary) = played(&file)?;
+    assert_eq!(
+        cells.len(),
+        SEEN.len() + UNTRIED.len(),
+        "{}",
+        finished.stderr
+    );
+    for (cell, (.., packets)) in cells.iter().zip(SEEN) {
+        let traffic = &cell["traffic"];
+        assert_eq!(
+            (&cell["met"], &traffic["result"]),
+            (&true.into(), &"seen".into()),
+            "{cell}"
+        );
+        assert_eq!(traffic["outcome"], cell["expected"], "{cell}");
+        let seen = [&traffic["packets_sent"], &traffic["packets_received"]].map(Value::as_u64);
+        match packets {
+            Some(packets) => assert_eq!(seen, packets.map(Some), "{cell}"),
+            None => assert!(seen[0] >= Some(4) && seen[1] >= Some(3), "{cell}"),
+        }
+    }
+    for (cell, (.., why)) in cells[SEEN.len()..].iter().zip(UNTRIED) {
+        let traffic = &cell["traffic"];
+        assert_eq!(traffic["result"], "untried", "{cell}");
+        assert!(
+            traffic["why"].as_str().is_some_and(|it| it.contains(why)),
+            "{cell}"
+        );
+    }
+    assert_eq!(summary["seen"], SEEN.len());
+    assert_eq!(finished.code, Some(i32::from(summary["failed"] != 0)));
+    Ok(())
+}
