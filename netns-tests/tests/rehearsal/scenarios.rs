@@ -3,7 +3,6 @@
 use std::{
     fmt::Write as _,
     fs,
-    path::Path,
     time::{Duration, Instant},
 };
 
@@ -123,8 +122,8 @@ fn timing_fifty_pods_and_five_hundred_expectations() -> TestResult {
     let took = began.elapsed();
     let bad = cells.iter().find(|cell| cell["met"] != true);
     assert_eq!(finished.code, Some(0), "{bad:?} {}", finished.stderr);
-    assert_eq!((cells.len(), &summary["seen"]), (500, &500.into()));
+    // Over IPv4 and IPv6, but for the hundred of ICMP.
+    assert_eq!((cells.len(), &summary["seen"]), (900, &900.into()));
     assert!(took < Duration::from_secs(15), "{took:?}");
-    assert!(Path::new(&file).exists());
     Ok(())
 }
