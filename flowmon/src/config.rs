@@ -1,12 +1,13 @@
 //! What configuration files say, read strictly: what nobody knows is an error, with its place.
 #![forbid(unsafe_code)]
 
+pub mod web;
+
 use std::sync::Arc;
 
-use crate::policy::{
-    Place, Problem,
-    document::{self, Cursor, Findings},
-};
+pub use crate::policy::{Place, Problem};
+
+use crate::policy::document::{self, Cursor, Findings};
 
 /// A section of a file, and what there can be in it.
 pub type Section = (&'static str, &'static [Key]);
@@ -59,10 +60,12 @@ pub fn read(
         fields.end(findings);
         settings
     })
-    .map_err(|mut problems| {
-        problems.sort_by_key(|problem| (problem.place.line, problem.place.column));
-        problems
-    })
+    .map_err(by_place)
+}
+
+fn by_place(mut problems: Vec<Problem>) -> Vec<Problem> {
+    problems.sort_by_key(|problem| (problem.place.line, problem.place.column));
+    problems
 }
 
 fn setting(

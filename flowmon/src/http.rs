@@ -1,7 +1,13 @@
 //! What a daemon answers over HTTP: `/metrics`, `/healthz` and `/readyz`.
 //!
-//! In a thread of its own. Whoever asks slowly, asks much or asks for long is cut off: nobody waits
+//! Over TLS, and to who has a password, if there is a [`Guard`]. In a thread of its own. Whoever asks slowly, asks much or asks for long is cut off: nobody waits
 //! for them but they themselves.
+
+mod guard;
+mod login;
+mod tls;
+
+pub use guard::Guard;
 
 use std::{convert::Infallible, io, sync::Arc, thread, time::Duration};
 
@@ -10,10 +16,14 @@ use http_body_util::Full;
 use hyper::{Method, Request, Response, StatusCode, body::Incoming, header, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     sync::Semaphore,
     time::{sleep, timeout},
 };
+
+use guard::Protection;
+use login::Admission;
 
 /// Connections at once; more wait to be accepted.
 const CONNECTIONS: usize = 64;
@@ -33,8 +43,12 @@ pub trait Answers: Send + Sync + 'static {
     fn is_ready(&self) -> bool;
 }
 
-/// Answers whoever connects, as long as the process lives.
-pub fn serve(listener: std::net::TcpListener, answers: impl Answers) -> io::Result<()> {
+/// Answers whoever connects and is let pass, as long as the process lives.
+pub fn serve(
+    listener: std::net::TcpListener,
+    answers: impl Answers,
+    guard: Option<Guard>,
+) -> io::Result<()> {
     listener.set_nonblocking(true)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -46,11 +60,12 @@ pub fn serve(listener: std::net::TcpListener, answers: impl Answers) -> io::Resu
     };
     thread::Builder::new()
         .name("http".to_owned())
-        .spawn(move || runtime.block_on(accept(listener, answers)))?;
+        .spawn(move || runtime.block_on(accept(listener, answers, guard)))?;
     Ok(())
 }
 
-async fn accept(listener: TcpListener, answers: Arc<impl Answers>) {
+async fn accept(listener: TcpListener, answers: Arc<impl Answers>, guard: Option<Guard>) {
+    let none = Arc::new(Protection::none());
     let room = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
         let Ok(place) = Arc::clone(&room).acquire_owned().await else {
@@ -59,8 +74,10 @@ async fn accept(listener: TcpListener, answers: Arc<impl Answers>) {
         match listener.accept().await {
             Ok((stream, _)) => {
                 let answers = Arc::clone(&answers);
+                let protection = guard.as_ref().map(Guard::current);
+                let protection = protection.unwrap_or_else(|| Arc::clone(&none));
                 tokio::spawn(async move {
-                    let _in_time = timeout(WHOLE, answer(stream, answers)).await;
+                    let _in_time = timeout(WHOLE, connected(stream, &*answers, &protection)).await;
                     drop(place);
                 });
             }
@@ -72,10 +89,36 @@ async fn accept(listener: TcpListener, answers: Arc<impl Answers>) {
     }
 }
 
-async fn answer(stream: TcpStream, answers: Arc<impl Answers>) {
-    let service = service_fn(|request: Request<Incoming>| {
-        let response = respond(&request, &*answers);
-        async { Ok::<_, Infallible>(response) }
+async fn connected(stream: TcpStream, answers: &impl Answers, protection: &Protection) {
+    let Some(acceptor) = &protection.acceptor else {
+        return answer(stream, answers, protection).await;
+    };
+    match timeout(HEAD, acceptor.accept(stream)).await {
+        Ok(Ok(stream)) => answer(stream, answers, protection).await,
+        Ok(Err(error)) => tracing::debug!("no TLS came about: {error}"),
+        Err(_) => tracing::debug!("no TLS came about in time"),
+    }
+}
+
+async fn answer(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    answers: &impl Answers,
+    protection: &Protection,
+) {
+    let service = service_fn(|request: Request<Incoming>| async move {
+        let mut response = if is_for_everybody(request.uri().path()) {
+            respond(&request, answers)
+        } else {
+            let header = request.headers().get(header::AUTHORIZATION);
+            match protection.login.admits(header).await {
+                Admission::Granted => respond(&request, answers),
+                Admission::Refused => refusal(),
+                Admission::Busy => said(StatusCode::SERVICE_UNAVAILABLE, "too many logins\n"),
+            }
+        };
+        let more = protection.headers.clone();
+        response.headers_mut().extend(more);
+        Ok::<_, Infallible>(response)
     });
     let served = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
@@ -87,6 +130,23 @@ async fn answer(stream: TcpStream, answers: Arc<impl Answers>) {
     if let Err(error) = served {
         tracing::debug!("a request was not answered: {error}");
     }
+}
+
+/// Who asks whether it is well has no password, and learns nothing else.
+fn is_for_everybody(path: &str) -> bool {
+    ["/healthz", "/readyz"].contains(&path)
+}
+
+fn refusal() -> Response<Full<Bytes>> {
+    let mut response = said(
+        StatusCode::UNAUTHORIZED,
+        "a user and a password are needed\n",
+    );
+    let value = header::HeaderValue::from_static("Basic realm=\"flowmon\"");
+    response
+        .headers_mut()
+        .insert(header::WWW_AUTHENTICATE, value);
+    response
 }
 
 fn respond(request: &Request<Incoming>, answers: &impl Answers) -> Response<Full<Bytes>> {
@@ -158,7 +218,7 @@ mod tests {
     fn at(says: Says) -> SocketAddr {
         let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let address = listener.local_addr().unwrap();
-        serve(listener, says).unwrap();
+        serve(listener, says, None).unwrap();
         address
     }
 

@@ -49,6 +49,8 @@ pub struct Run {
     pub watch: Watch,
     /// Where metrics are served.
     pub listen: SocketAddr,
+    /// Who may read them, and how, if not everybody.
+    pub web_config: Option<PathBuf>,
     /// Time series of flows at most.
     pub max_series: usize,
     /// Tell flows apart by the port that they asked for.

@@ -75,7 +75,7 @@ const ROOMS: [(&str, &[&str]); 25] = [
     ("replay", &["model"]),
     ("audit", &["model", "policy"]),
     ("report", &[]),
-    ("http", &[]),
+    ("http", &["config"]),
     // Files of settings are read as policies are.
     ("config", &["policy"]),
     ("scenario", &["model", "policy"]),

@@ -201,6 +201,7 @@ fn the_shipped_file_tells_of_every_setting_and_its_default() {
     let policy = "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\n\
         metadata: {name: p, namespace: d}\nspec: {podSelector: {}}\n";
     folder.write("policies", policy);
+    folder.write("web-config.yaml", "{}\n");
     folder.write("inventory.yaml", "apiVersion: v1\nkind: List\nitems: []\n");
     let file = folder.write("flowmon.yaml", &whole);
     let told = settings(&check(&["--config", &file], &[]));

@@ -58,6 +58,7 @@ const SECTIONS: [Section; 6] = [
         "metrics",
         &[
             ("listen", "listen"),
+            ("web_config", "web-config"),
             ("max_series", "max-series"),
             ("label_port", "label-port"),
         ],

@@ -29,7 +29,8 @@ pub struct RunArgs {
     attach: AttachArgs,
     #[command(flatten)]
     observe: ObserveArgs,
-    /// Where /metrics, /healthz and /readyz are served. Whoever can connect can read them.
+    /// Where /metrics, /healthz and /readyz are served. Whoever can connect can read them, unless
+    /// there is a web configuration.
     #[arg(
         long,
         value_name = "ADDRESS:PORT",
@@ -37,6 +38,9 @@ pub struct RunArgs {
         env = "FLOWMON_LISTEN"
     )]
     listen: SocketAddr,
+    /// TLS and passwords for what is served: a web configuration as Prometheus exporters have it, YAML.
+    #[arg(long, value_name = "FILE", env = "FLOWMON_WEB_CONFIG")]
+    web_config: Option<PathBuf>,
     /// Time series of flows at most: the biggest peers have their own, the rest are counted as
     /// `peer="other"`.
     #[arg(
@@ -152,6 +156,7 @@ impl RunArgs {
                 ..self.attach.of(self.observe.settings(Vec::new()))
             },
             listen: self.listen,
+            web_config: self.web_config,
             max_series: self.max_series as usize,
             label_port: self.label_port,
             log: self.log.map(|path| Log {

@@ -10,7 +10,7 @@ use std::{
 
 use super::{Exit, Failure};
 use crate::{
-    policy::{Place, Problem, Severity},
+    policy::{Place, Problem},
     sinks::escaped,
 };
 
@@ -89,12 +89,7 @@ pub(super) fn one(path: &Path) -> Result<(Arc<str>, String), Problem> {
 }
 
 fn unreadable(name: Arc<str>, error: &io::Error) -> Problem {
-    Problem {
-        severity: Severity::Error,
-        rule: "unreadable",
-        place: Place::of_file(name),
-        message: format!("it can't be read: {error}"),
-    }
+    Problem::unreadable(Place::of_file(name), format!("it can't be read: {error}"))
 }
 
 /// The folders in which a change may be one of these files: those that are named and those below, and

@@ -2,6 +2,7 @@
 
 use std::{
     net::TcpListener,
+    path::Path,
     sync::{Arc, atomic::AtomicU64},
 };
 
@@ -12,7 +13,8 @@ use super::{
 use crate::{
     cli::RunArgs,
     clock::Clock,
-    http, kernel, pipeline,
+    http::{self, Guard},
+    kernel, pipeline,
     settings::{Log, Run, Watch},
     sinks::{Exposition, Json, LogFile, Logged, Prometheus, Sinks, Text, Writer},
 };
@@ -28,6 +30,7 @@ pub(super) fn run(settings: &Run) -> Result<Exit, Failure> {
             format_args!("cannot serve metrics at {listen}: {error}; {hint}"),
         )
     })?;
+    let guard = settings.web_config.as_deref().map(guard).transpose()?;
     let log = settings.log.as_ref();
     let log = log.map(|log| Ok::<_, Failure>((open(log)?, log.filter.clone())));
     let log = log.transpose()?;
@@ -41,21 +44,34 @@ pub(super) fn run(settings: &Run) -> Result<Exit, Failure> {
         sinks = sinks.and(Logged::new(text, lost, filter));
     }
     if let Ok(address) = listener.local_addr() {
-        tracing::info!("metrics are at http://{address}/metrics");
+        let is_tls = guard.as_ref().is_some_and(Guard::is_tls);
+        let scheme = if is_tls { "https" } else { "http" };
+        tracing::info!("metrics are at {scheme}://{address}/metrics");
     }
-    http::serve(listener, exposition).map_err(pipeline::Error::Wait)?;
+    http::serve(listener, exposition, guard).map_err(pipeline::Error::Wait)?;
     runtime()?.block_on(daemon(&settings.watch, sinks))
 }
 
 /// Looks at all that a daemon would read, and prints its settings.
 pub(super) fn check(args: RunArgs) -> Result<Exit, Failure> {
     print(&args.effective)?;
-    let watch = args.settings().watch;
+    let Run {
+        watch, web_config, ..
+    } = args.settings();
+    web_config.as_deref().map(guard).transpose()?;
     let policies = watch.judging.map(|it| documents::policies(&it.policies));
     let policies = policies.transpose()?.map_or(0, |it| it.policies.len());
     let pods = documents::inventory(&watch.places.inventory)?.pods.len();
     tracing::info!("the configuration is in order: {policies} policies, {pods} pods declared");
     Ok(Exit::Done)
+}
+
+fn guard(web_config: &Path) -> Result<Guard, Failure> {
+    Guard::open(web_config).map_err(|problems| {
+        let told = documents::tell(&problems, "web configuration");
+        told.err()
+            .unwrap_or_else(|| Failure::new(Exit::Usage, "the web configuration is wrong"))
+    })
 }
 
 fn open(log: &Log) -> Result<(LogFile, Arc<AtomicU64>), Failure> {

@@ -66,3 +66,15 @@ pub struct Problem {
     /// escaped where it is printed.
     pub message: String,
 }
+
+impl Problem {
+    /// Of a file that can't be used.
+    pub const fn unreadable(place: Place, message: String) -> Self {
+        Self {
+            severity: Severity::Error,
+            rule: "unreadable",
+            place,
+            message,
+        }
+    }
+}
