@@ -177,7 +177,14 @@ impl Watch {
             parse(line).is_some_and(|value| is(&value))
         })
         .and_then(|line| parse(&line))
-        .unwrap_or_else(|| panic!("no such record; stderr: {:#?}", self.complained))
+        .unwrap_or_else(|| {
+            self.complained.extend(self.stderr.try_iter());
+            let last: Vec<_> = self.said.iter().rev().take(50).rev().collect();
+            panic!(
+                "no such record, the last ones are {last:#?}; stderr: {:#?}",
+                self.complained
+            )
+        })
     }
 
     /// Sends a signal.
