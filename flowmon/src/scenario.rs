@@ -4,21 +4,25 @@
 mod cast;
 mod cells;
 mod expectation;
+mod isolate;
 mod judge;
 mod mutants;
 mod mutation;
+mod narrow;
 mod peers;
 mod read;
 mod services;
 mod table;
+mod tighten;
 
 use std::{collections::BTreeMap, net::IpAddr};
 
 use expectation::Stated;
 pub use judge::{Judged, judge};
 pub use mutants::Mutant;
-pub use mutation::{Difference, Fate, mutate};
+pub use mutation::{Difference, Fate, Trial, mutate};
 pub use read::read;
+pub use tighten::{Fix, tighten};
 
 use crate::policy::{Connection, Inventory, Outcome, Place, Problem};
 

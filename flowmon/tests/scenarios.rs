@@ -229,6 +229,75 @@ fn what_is_wrong_is_told_with_its_place() {
     assert!(complaint.contains("it.yaml:4:"), "{complaint}");
 }
 
+const LEAK: &str = "policies: it.yaml
+pods:
+  a/web: {labels: {app: web}}
+  a/api: {labels: {app: api}}
+  a/db: {labels: {app: db}}
+  b/api: {labels: {app: api}}
+expect:
+  - {from: a/api, to: a/db, port: 5432, only: from}
+";
+
+/// What is told of a leak through a policy about the database with these rules.
+fn leak(test: &str, app: &str, ingress: &str) -> String {
+    let policy = format!(
+        "apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {{name: db-ingress, namespace: a}}
+spec:
+  podSelector: {{matchLabels: {{app: {app}}}}}
+  ingress: {ingress}
+"
+    );
+    let (code, said, complaint) = run(&[&folder(test, LEAK, &policy)], &["--static"]);
+    assert_eq!(code, 1, "{said}{complaint}");
+    said
+}
+
+#[test]
+fn what_should_be_denied_is_told_what_would_deny_it() {
+    const TEST: &str = "leak";
+    let api = "{from: [{podSelector: {matchLabels: {app: api}}}]}";
+    let would = "This would deny it, and leave all else that is expected as it is:\n        ";
+    for (app, ingress, fix) in [
+        // A rule that nobody needs, a selector that is too wide, everyone.
+        (
+            "db",
+            format!("[{api}, {{from: [{{podSelector: {{matchLabels: {{app: web}}}}}}]}}]"),
+            "NetworkPolicy a/db-ingress ingress[1]: is not there (",
+        ),
+        (
+            "db",
+            "[{from: [{podSelector: {}}], ports: [{port: 5432}]}]".to_owned(),
+            "NetworkPolicy a/db-ingress ingress[0]: is for pods with app=api only (",
+        ),
+        (
+            "db",
+            "[{from: [{namespaceSelector: {}, podSelector: {matchLabels: {app: api}}}]}]"
+                .to_owned(),
+            "NetworkPolicy a/db-ingress ingress[0]: is for pods in namespace a only (",
+        ),
+    ] {
+        let said = leak(TEST, app, &ingress);
+        assert!(said.contains(&format!("{would}{fix}")), "{ingress}: {said}");
+    }
+    // Nobody isolates it: a policy that does, under a name that is free.
+    let said = leak(TEST, "none", "[]");
+    for part in [
+        "This policy would deny it, and leave all else that is expected as it is:",
+        "          name: db-ingress-2\n",
+        "            matchLabels:\n              app: db\n",
+        "                matchLabels:\n                  app: api\n            ports:\n            - protocol: TCP\n              port: 5432\n",
+    ] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    // Two rules let it through: only the other end can be closed by one change.
+    let web = "{from: [{podSelector: {matchLabels: {app: web}}}]}";
+    let said = leak(TEST, "db", &format!("[{api}, {web}, {web}]"));
+    assert!(said.contains("          name: web-egress\n"), "{said}");
+}
+
 #[test]
 fn the_schema_is_printed() {
     let (code, said, _) = run(&[], &["--schema"]);

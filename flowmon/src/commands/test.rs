@@ -1,6 +1,7 @@
 //! `flowmon test`
 
 mod gather;
+mod json;
 mod linger;
 mod markdown;
 mod mutate;
@@ -13,7 +14,7 @@ use super::{Exit, Failure};
 use crate::{
     cli::TestArgs,
     rehearsal::Observed,
-    scenario::{self, Cell, Judged},
+    scenario::{self, Cell, Fix, Judged},
 };
 
 /// An expectation and what became of it.
@@ -21,6 +22,8 @@ struct Told {
     cell: Cell,
     /// By the policies alone.
     judged: Judged,
+    /// What would deny it, where it is allowed and should not be.
+    fix: Option<Fix>,
     /// By real traffic, where that was asked for.
     observed: Option<Observed>,
 }

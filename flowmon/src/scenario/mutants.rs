@@ -27,7 +27,27 @@ pub struct Mutant {
     instead: Option<Arc<Policy>>,
 }
 
+/// What is dropped.
+const DROPPED: &str = "is not there";
+
 impl Mutant {
+    /// A rule of a policy, of this number in the set, is another.
+    pub(super) fn of_rule(number: usize, instead: Policy, rule: &Rule, change: String) -> Self {
+        Self {
+            policy: instead.id.clone(),
+            part: part(&rule.place),
+            place: rule.place.clone(),
+            change,
+            number,
+            instead: Some(Arc::new(instead)),
+        }
+    }
+
+    /// A rule, a peer or a port is not there.
+    pub(super) fn drops_a_part(&self) -> bool {
+        !self.part.is_empty() && self.change == DROPPED
+    }
+
     /// The set with this change.
     pub(super) fn set(&self, policies: &PolicySet) -> PolicySet {
         let mut set = policies.clone();
@@ -43,6 +63,12 @@ impl Mutant {
         }
         set
     }
+}
+
+/// How records call a place.
+fn part(place: &Place) -> String {
+    let part = place.path.strip_prefix("spec.");
+    part.unwrap_or(&place.path).to_owned()
 }
 
 /// All of them, in the order of the policies.
@@ -75,10 +101,9 @@ type Rules = fn(&mut Policy) -> &mut Option<Vec<Rule>>;
 
 impl Of<'_> {
     fn push(&mut self, place: &Place, change: impl Into<String>, instead: Option<Policy>) {
-        let part = place.path.strip_prefix("spec.").unwrap_or(&place.path);
         self.mutants.push(Mutant {
             policy: self.policy.id.clone(),
-            part: part.to_owned(),
+            part: part(place),
             place: place.clone(),
             change: change.into(),
             number: self.number,
@@ -95,7 +120,7 @@ impl Of<'_> {
 
     fn whole(&mut self) {
         let place = &self.policy.place;
-        self.push(place, "is not there", None);
+        self.push(place, DROPPED, None);
         let isolates = self.policy.tier == Tier::NetworkPolicy;
         if isolates && self.policy.ingress.is_some() && self.policy.egress.is_some() {
             let without = self.with(|policy| policy.ingress = None);
@@ -130,7 +155,7 @@ impl Of<'_> {
                 });
                 self.push(place, change, Some(instead));
             };
-            with(&rule.place, "is not there".to_owned(), None);
+            with(&rule.place, DROPPED.to_owned(), None);
             for (place, change, instead) in changed(rule, preposition) {
                 with(&place, change, Some(instead));
             }
@@ -155,7 +180,7 @@ fn changed(rule: &Rule, preposition: &str) -> Vec<Changed> {
                 let mut peers = peers.clone();
                 peers.remove(number);
                 let without = with(Peers::OneOf(peers));
-                all.push((peer.place.clone(), "is not there".to_owned(), without));
+                all.push((peer.place.clone(), DROPPED.to_owned(), without));
             }
             for (change, what) in wider_peers(&peer.what) {
                 let mut peers = peers.clone();
@@ -181,7 +206,7 @@ fn changed(rule: &Rule, preposition: &str) -> Vec<Changed> {
                 let mut ports = ports.clone();
                 ports.remove(number);
                 let without = with(Ports::OneOf(ports));
-                all.push((port.place.clone(), "is not there".to_owned(), without));
+                all.push((port.place.clone(), DROPPED.to_owned(), without));
             }
             if let Some((change, what)) = wider_port(&port.what) {
                 let mut ports = ports.clone();

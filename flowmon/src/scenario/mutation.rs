@@ -1,6 +1,9 @@
 //! How good is a test? What is changed in the policies must be noticed by some expectation.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 use super::{
     Cell, judge,
@@ -9,7 +12,9 @@ use super::{
 };
 use crate::policy::{
     AskedPort, Connection, Inventory, Outcome, Place, PolicySet, Ruleset, Settings, connections,
+    inventory::{Pod, PodId},
     model::{PortMatch, PortProtocol, Ports},
+    verdict::End,
 };
 
 /// Ends that are asked about beside the cells: so many that are not the same to policies.
@@ -42,19 +47,36 @@ pub struct Difference {
     pub becomes: Outcome,
 }
 
-/// Changes one thing after the other in `policies`, by which all `cells` are met.
-pub fn mutate(
-    policies: &PolicySet,
-    inventory: &Inventory,
-    outside: &BTreeMap<String, std::net::IpAddr>,
-    settings: Settings,
-    cells: &[Cell],
-) -> Vec<(Mutant, Fate)> {
-    let ruleset = Ruleset::compile(policies, inventory, settings);
-    let peers = Peers { inventory, outside };
-    let questions = questions(&peers, &ports(policies, inventory, cells), &ruleset);
+/// Policies, and by whom they are tried.
+#[derive(Debug, Clone, Copy)]
+pub struct Trial<'a> {
+    /// Those that are changed.
+    pub policies: &'a PolicySet,
+    /// The cast.
+    pub inventory: &'a Inventory,
+    /// And outside.
+    pub outside: &'a BTreeMap<String, IpAddr>,
+    /// What Kubernetes leaves open.
+    pub settings: Settings,
+}
+
+impl<'a> Trial<'a> {
+    /// The pod at an end.
+    pub(super) fn pod(&self, end: &'a End) -> Option<(&'a PodId, &'a Pod)> {
+        let id = end.pod.as_ref()?;
+        Some((id, self.inventory.pods.get(id)?))
+    }
+
+    pub(super) fn compile(&self, policies: &PolicySet) -> Ruleset {
+        Ruleset::compile(policies, self.inventory, self.settings)
+    }
+}
+
+/// Changes one thing after the other in policies by which all `cells` are met.
+pub fn mutate(trial: &Trial<'_>, cells: &[Cell]) -> Vec<(Mutant, Fate)> {
+    let questions = questions(trial, cells, &trial.compile(trial.policies));
     let fate = |mutant: Mutant| {
-        let ruleset = Ruleset::compile(&mutant.set(policies), inventory, settings);
+        let ruleset = trial.compile(&mutant.set(trial.policies));
         let is_unmet = |cell: &&Cell| {
             let verdicts = ruleset.judge(&cell.connection);
             judge::failure(&verdicts, &cell.expected).is_some()
@@ -78,25 +100,30 @@ pub fn mutate(
         };
         (mutant, fate)
     };
-    mutants::all(policies).into_iter().map(fate).collect()
+    mutants::all(trial.policies).into_iter().map(fate).collect()
 }
 
 /// A cell that might be.
-struct Question {
+pub(super) struct Question {
     from: String,
     to: String,
     port: AskedPort,
-    connection: Connection,
-    is: Outcome,
+    pub(super) connection: Connection,
+    pub(super) is: Outcome,
 }
 
-fn questions(peers: &Peers<'_>, ports: &BTreeSet<AskedPort>, ruleset: &Ruleset) -> Vec<Question> {
-    let ends = ends(peers);
+/// What might be expected, and what it is by these rules.
+pub(super) fn questions(trial: &Trial<'_>, cells: &[Cell], ruleset: &Ruleset) -> Vec<Question> {
+    let Trial {
+        inventory, outside, ..
+    } = *trial;
+    let ends = ends(&Peers { inventory, outside });
+    let ports = ports(trial.policies, inventory, cells);
     let mut all = Vec::new();
     for (from, of_initiator) in &ends {
         for (to, of_responder) in ends.iter().filter(|(to, _)| to != from) {
-            for port in ports {
-                let found = connections(peers.inventory, of_initiator, of_responder, *port);
+            for port in &ports {
+                let found = connections(inventory, of_initiator, of_responder, *port);
                 all.extend(found.into_iter().flatten().map(|connection| Question {
                     from: from.clone(),
                     to: to.clone(),

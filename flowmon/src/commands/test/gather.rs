@@ -10,10 +10,13 @@ use std::{
 use super::Told;
 use crate::{
     commands::{Exit, Failure, documents, files},
-    policy::{self, Inventory, PolicySet, Ruleset},
-    scenario::{self, Cell, Scenario, Word, judge},
+    policy::{self, Inventory, Outcome, PolicySet, Ruleset},
+    scenario::{self, Cell, Fix, Scenario, Trial, Word, judge, tighten},
     sinks::escaped,
 };
+
+/// Expectations of a scenario for which a fix is looked for: that takes a while.
+const FIXES: usize = 10;
 
 /// A scenario, ready to be played.
 pub(super) struct Prepared {
@@ -27,6 +30,18 @@ pub(super) struct Prepared {
     pub(super) outside: BTreeMap<String, IpAddr>,
     /// What it expects, in its order.
     pub(super) cells: Vec<Told>,
+}
+
+impl Prepared {
+    /// What is tried.
+    pub(super) const fn trial(&self, settings: policy::Settings) -> Trial<'_> {
+        Trial {
+            policies: &self.policies,
+            inventory: &self.inventory,
+            outside: &self.outside,
+            settings,
+        }
+    }
 }
 
 /// Every scenario that is named, and those in folders that are called so.
@@ -66,14 +81,36 @@ pub(super) fn prepare(
         judged: judge(&ruleset, &cell.expected, &cell.connection),
         cell,
         observed: None,
+        fix: None,
     };
-    Ok(Prepared {
+    let mut prepared = Prepared {
         cells: cells.into_iter().map(told).collect(),
         policies,
         ruleset,
         inventory,
         outside: scenario.outside.clone(),
-    })
+    };
+    for (number, fix) in fixes(&prepared, corners) {
+        if let Some(told) = prepared.cells.get_mut(number) {
+            told.fix = fix;
+        }
+    }
+    Ok(prepared)
+}
+
+/// What would deny those that are allowed and should not be, by their numbers.
+fn fixes(prepared: &Prepared, corners: policy::Settings) -> Vec<(usize, Option<Fix>)> {
+    let trial = prepared.trial(corners);
+    let met = prepared.cells.iter().filter(|told| !told.is_failed());
+    let met: Vec<&Cell> = met.map(|told| &told.cell).collect();
+    let leaks = |(_, told): &(usize, &Told)| {
+        let outcomes = (told.cell.expected.outcome, told.judged.outcome);
+        outcomes == (Outcome::Denied, Outcome::Allowed)
+    };
+    let leaking = prepared.cells.iter().enumerate().filter(leaks).take(FIXES);
+    leaking
+        .map(|(number, told)| (number, tighten(&trial, &told.cell, &met)))
+        .collect()
 }
 
 /// A path of the scenario, from where it is.

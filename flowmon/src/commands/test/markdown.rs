@@ -50,7 +50,7 @@ pub(super) fn expectations(results: &[Told]) -> String {
             "\n<details><summary>{}</summary>\n",
             html(&escaped(&summary))
         );
-        for line in why(&told.judged).lines() {
+        for line in why(told).lines() {
             // Indented it is code, whatever is in it.
             let _infallible = writeln!(text, "    {}", escaped(line));
         }

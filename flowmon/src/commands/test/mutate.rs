@@ -7,7 +7,7 @@ use std::{
 
 use serde::Serialize;
 
-use super::{gather::Prepared, markdown, print::push};
+use super::{gather::Prepared, json::push, markdown};
 use crate::{
     cli::TestOutput,
     commands::Failure,
@@ -74,8 +74,7 @@ pub(super) fn report(
     let mut all: BTreeMap<(Place, String), (Mutant, Fate)> = BTreeMap::new();
     for it in prepared {
         let cells: Vec<Cell> = it.cells.iter().map(|told| told.cell.clone()).collect();
-        let tried = mutate(&it.policies, &it.inventory, &it.outside, corners, &cells);
-        for (mutant, fate) in tried {
+        for (mutant, fate) in mutate(&it.trial(corners), &cells) {
             match all.entry((mutant.place.clone(), mutant.change.clone())) {
                 Entry::Vacant(entry) => {
                     entry.insert((mutant, fate));

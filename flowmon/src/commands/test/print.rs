@@ -1,84 +1,23 @@
-//! What became of expectations: for people, as JSON lines, as `JUnit`.
+//! What became of expectations: for people, and as `JUnit`.
 
 use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use super::{Mark, Told, markdown};
+use super::{Mark, Told, json, markdown, mutate};
 use crate::{
     cli::TestOutput,
-    commands::{Exit, Failure},
-    policy::{Explanation, Place},
+    commands::Failure,
+    policy::Place,
     rehearsal::Observed,
     report::{Case, Suite, Verdict},
-    scenario::{Cell, Expected, Judged},
+    scenario::{Cell, Expected, Fix},
     sinks::{counted, escaped},
 };
 
-/// An expectation and what became of it, as JSON.
-#[derive(Serialize)]
-struct AsJson<'a> {
-    schema: &'static str,
-    file: &'a str,
-    line: u32,
-    from: &'a str,
-    to: &'a str,
-    port: &'a str,
-    /// Where both ends have addresses of both.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    family: Option<&'static str>,
-    expected: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    because: Option<&'a str>,
-    outcome: &'static str,
-    met: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    failure: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    explanation: Option<&'a Explanation>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    traffic: Option<Traffic<'a>>,
-}
-
-/// What came of real traffic.
-#[derive(Serialize)]
-#[serde(rename_all = "lowercase", tag = "result")]
-enum Traffic<'a> {
-    Seen {
-        probes: usize,
-        packets_sent: u64,
-        packets_received: u64,
-        outcome: &'static str,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        disagreement: Option<&'a str>,
-    },
-    Untried {
-        why: &'a str,
-    },
-    Missed {
-        why: &'a str,
-    },
-}
-
-impl<'a> From<&'a Observed> for Traffic<'a> {
-    fn from(observed: &'a Observed) -> Self {
-        match observed {
-            Observed::Seen(seen) => Self::Seen {
-                probes: seen.probes,
-                packets_sent: seen.sent,
-                packets_received: seen.received,
-                outcome: seen.outcome.label(),
-                disagreement: seen.disagreement.as_deref(),
-            },
-            Observed::Unseen(why) => Self::Untried { why },
-            Observed::Missed(why) => Self::Missed { why },
-        }
-    }
-}
-
 /// The last line.
 #[derive(Serialize)]
-struct Summary {
+pub(super) struct Summary {
     schema: &'static str,
     scenarios: usize,
     expectations: usize,
@@ -105,7 +44,7 @@ pub(super) fn text(
     };
     let text = match output {
         TestOutput::Table => table(results, &summary),
-        TestOutput::Json => json(results, &summary)?,
+        TestOutput::Json => json::text(results, &summary)?,
         TestOutput::Junit => junit(results, is_static).xml(),
         TestOutput::Markdown => markdown::expectations(results),
     };
@@ -137,7 +76,7 @@ fn table(results: &[Told], summary: &Summary) -> String {
         };
         text.push_str(&escaped(&said));
         text.push('\n');
-        for line in why(judged).lines() {
+        for line in why(told).lines() {
             let _infallible = writeln!(text, "      {}", escaped(line));
         }
     }
@@ -168,44 +107,24 @@ fn packets(told: &Told) -> String {
 }
 
 /// At length.
-pub(super) fn why(judged: &Judged) -> String {
-    let explanation = judged.explanation.as_ref();
-    explanation.map(ToString::to_string).unwrap_or_default()
-}
-
-fn json(results: &[Told], summary: &Summary) -> Result<String, Failure> {
-    let mut text = String::new();
-    for told in results {
-        let Told { cell, judged, .. } = told;
-        let expected = &cell.expected;
-        let line = AsJson {
-            schema: "flowmon.expectation.v1",
-            file: &expected.from.place.file,
-            line: expected.from.place.line,
-            from: &expected.from.text,
-            to: &expected.to.text,
-            port: &expected.port.text,
-            family: cell.family,
-            expected: expected.outcome.label(),
-            because: expected.because.as_deref(),
-            outcome: judged.outcome.label(),
-            met: matches!(told.mark(), Mark::Met | Mark::Untried(_)),
-            failure: judged.failure.as_deref(),
-            explanation: judged.explanation.as_ref(),
-            traffic: told.observed.as_ref().map(Traffic::from),
-        };
-        push(&mut text, &line)?;
+pub(super) fn why(told: &Told) -> String {
+    let explanation = told.judged.explanation.as_ref();
+    let mut text = explanation.map(ToString::to_string).unwrap_or_default();
+    let but = "would deny it, and leave all else that is expected as it is";
+    match &told.fix {
+        None => {}
+        Some(Fix::Change(mutant)) => {
+            let (title, place) = (mutate::title(mutant), &mutant.place);
+            let _infallible = writeln!(text, "\nThis {but}:\n  {title} ({place})");
+        }
+        Some(Fix::Policy(yaml)) => {
+            let _infallible = writeln!(text, "\nThis policy {but}:");
+            for line in yaml.lines() {
+                let _infallible = writeln!(text, "  {line}");
+            }
+        }
     }
-    push(&mut text, summary)?;
-    Ok(text)
-}
-
-/// Adds a line of JSON.
-pub(super) fn push(text: &mut String, line: &impl Serialize) -> Result<(), Failure> {
-    let json = serde_json::to_string(line);
-    *text += &json.map_err(|error| Failure::new(Exit::Usage, error))?;
-    text.push('\n');
-    Ok(())
+    text
 }
 
 fn junit(results: &[Told], is_static: bool) -> Suite {
@@ -224,11 +143,11 @@ fn junit(results: &[Told], is_static: bool) -> Suite {
                 },
                 Mark::Failed(message) => Verdict::Failed {
                     message: message.to_owned(),
-                    detail: why(&told.judged),
+                    detail: why(told),
                 },
                 Mark::Broken(message) => Verdict::Broken {
                     message: message.to_owned(),
-                    detail: why(&told.judged),
+                    detail: why(told),
                 },
             },
             output: String::new(),
