@@ -430,3 +430,33 @@ fn mistakes_in_services_are_told_with_their_place() {
         assert!(found[0].starts_with(want), "{wrong}: {found:?}");
     }
 }
+
+#[test]
+fn more_cells_than_anybody_reads_are_refused_at_once() {
+    use std::fmt::Write as _;
+    let mut text = "policies: it.yaml\npods:\n".to_owned();
+    for number in 0..20_000 {
+        writeln!(text, "  a/p{number}: {{}}").unwrap();
+    }
+    text.push_str("expect:\n  - {from: everyone, to: everyone, port: 80, expect: allowed}\n");
+    assert_eq!(
+        problems(&text),
+        ["20004:12 more than 100000 cells are expected"]
+    );
+    let only = text.replace(
+        "to: everyone, port: 80, expect: allowed",
+        "to: [a/p1, a/*], port: 80, only: from",
+    );
+    assert_eq!(
+        problems(&only),
+        ["20004:12 more than 100000 cells are expected"]
+    );
+    let again = "  - {from: a/p1, to: a/*, port: [1, 2, 3, 4, 5, 6], expect: denied}\n";
+    let many = text
+        .replace("  - {from: everyone", "  - {from: a/p2")
+        .replace("expect: allowed}\n", &format!("expect: allowed}}\n{again}"));
+    assert_eq!(
+        problems(&many),
+        ["20005:12 more than 100000 cells are expected"]
+    );
+}

@@ -50,8 +50,7 @@ pub(super) fn all(scenario: &Scenario, inventory: &Inventory) -> Result<Vec<Cell
     for stated in &scenario.stated {
         expansion.add(stated);
         if let Some(cell) = expansion.cells.get(MOST) {
-            let says = format!("more than {MOST} cells are expected");
-            expansion.problems = vec![problem(&cell.expected.from, "list-length", says)];
+            expansion.problems = vec![too_many(&cell.expected.from)];
             break;
         }
     }
@@ -129,6 +128,15 @@ impl Expansion<'_> {
 
     fn pairs(&mut self, stated: &Stated) -> Vec<Pair> {
         let (from, to) = (self.side(&stated.from, false), self.side(&stated.to, true));
+        let many = match stated.what {
+            What::Each(_) => from.len().saturating_mul(to.len()),
+            What::Only(End::From, _) => self.everyone.len().saturating_mul(to.len()),
+            What::Only(End::To, _) => self.everyone.len().saturating_mul(from.len()),
+        };
+        if many > MOST {
+            self.problems.extend(stated.from.first().map(too_many));
+            return Vec::new();
+        }
         let mut pairs = Vec::new();
         let mut add = |from: &[Someone], to: &[Someone], outcome| {
             for from in from {
@@ -169,6 +177,9 @@ impl Expansion<'_> {
     fn side(&mut self, words: &[Word], may_be_service: bool) -> Vec<Someone> {
         let mut found = Vec::new();
         for word in words {
+            if found.len() > MOST {
+                break;
+            }
             let many = |text: &String| one_of_many(text, &word.place);
             if word.text == EVERYONE {
                 found.extend(self.everyone.iter().map(many));
@@ -198,6 +209,11 @@ impl Expansion<'_> {
             self.problems.push(problem);
         }
     }
+}
+
+fn too_many(at: &Word) -> Problem {
+    let says = format!("more than {MOST} cells are expected");
+    problem(at, "list-length", says)
 }
 
 fn one_of_many(text: &str, place: &Place) -> Someone {

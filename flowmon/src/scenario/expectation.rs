@@ -42,9 +42,10 @@ pub(super) fn outcome(text: &str) -> Option<Outcome> {
     OUTCOMES.into_iter().find(|it| it.label() == text)
 }
 
-/// Reads one entry of `expect`.
+/// Reads one entry of `expect`; `source` is the lines of the file.
 pub(super) fn read(
     file: &Arc<str>,
+    source: &[&str],
     at: &Cursor<'_, '_>,
     stated: &mut Vec<Stated>,
     findings: &mut Findings<'_>,
@@ -54,7 +55,7 @@ pub(super) fn read(
     let ports = ports.map_or_else(Vec::new, |at| words(file, &at, findings));
     if let Some(at) = fields.get("table") {
         fields.end(findings);
-        stated.extend(table::read(file, &at, &ports, findings));
+        stated.extend(table::read(file, source, &at, &ports, findings));
         return;
     }
     let only = fields.get("only");

@@ -7,8 +7,11 @@ use ipnetwork::IpNetwork;
 use crate::policy::{
     Place, Policy, PolicySet, Selector,
     labels::{Operator, Requirement},
-    model::{Namespaces, Peer, PeerMatch, Peers, PolicyId, Port, PortMatch, Ports, Rule, Tier},
+    model::{Namespaces, PeerMatch, Peers, PolicyId, PortMatch, Ports, Rule, Tier},
 };
+
+/// What is dropped.
+const DROPPED: &str = "is not there";
 
 /// One change to a set of policies.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,25 +24,83 @@ pub struct Mutant {
     pub place: Place,
     /// How.
     pub change: String,
-    /// Of the set.
+    /// Of the policy in the set.
     number: usize,
-    /// What it is instead, if it is anything.
-    instead: Option<Arc<Policy>>,
+    edit: Edit,
 }
 
-/// What is dropped.
-const DROPPED: &str = "is not there";
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Edit {
+    Drop,
+    /// It says nothing about ingress, or about egress.
+    Without(Way),
+    Pods(Selector),
+    Namespaces(Selector),
+    /// Of this number.
+    Rule(Way, usize, OfRule),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Way {
+    Ingress,
+    Egress,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum OfRule {
+    Drop,
+    Peers(Peers),
+    Ports(Ports),
+    /// Another instead of this one, or none.
+    Peer(usize, Option<PeerMatch>),
+    Port(usize, Option<PortMatch>),
+}
+
+impl Way {
+    pub(super) fn rules(self, policy: &Policy) -> &[Rule] {
+        let rules = match self {
+            Self::Ingress => &policy.ingress,
+            Self::Egress => &policy.egress,
+        };
+        rules.as_deref().unwrap_or_default()
+    }
+
+    const fn of(self, policy: &mut Policy) -> &mut Option<Vec<Rule>> {
+        match self {
+            Self::Ingress => &mut policy.ingress,
+            Self::Egress => &mut policy.egress,
+        }
+    }
+}
 
 impl Mutant {
-    /// A rule of a policy, of this number in the set, is another.
-    pub(super) fn of_rule(number: usize, instead: Policy, rule: &Rule, change: String) -> Self {
+    /// A rule of a policy, of these numbers, with a change.
+    pub(super) fn of_rule(
+        policy: (usize, &Policy),
+        rule: (Way, usize, &Rule),
+        change: String,
+        of_rule: OfRule,
+    ) -> Self {
+        let (number, policy) = policy;
+        let (way, at, rule) = rule;
+        let place = match (&of_rule, &rule.peers, &rule.ports) {
+            (OfRule::Peer(at, _), Peers::OneOf(peers), _) => peers.get(*at).map(|it| &it.place),
+            (OfRule::Port(at, _), _, Ports::OneOf(ports)) => ports.get(*at).map(|it| &it.place),
+            _ => None,
+        };
+        let place = place.unwrap_or(&rule.place);
+        Self::new(number, policy, place, change, Edit::Rule(way, at, of_rule))
+    }
+
+    fn new(number: usize, policy: &Policy, place: &Place, change: String, edit: Edit) -> Self {
+        let part = place.path.strip_prefix("spec.").unwrap_or(&place.path);
         Self {
-            policy: instead.id.clone(),
-            part: part(&rule.place),
-            place: rule.place.clone(),
+            policy: policy.id.clone(),
+            part: part.to_owned(),
+            place: place.clone(),
             change,
             number,
-            instead: Some(Arc::new(instead)),
+            edit,
         }
     }
 
@@ -51,173 +112,129 @@ impl Mutant {
     /// The set with this change.
     pub(super) fn set(&self, policies: &PolicySet) -> PolicySet {
         let mut set = policies.clone();
-        match &self.instead {
-            Some(policy) => {
-                if let Some(slot) = set.policies.get_mut(self.number) {
-                    *slot = Arc::clone(policy);
-                }
-            }
-            None => {
+        let Some(slot) = set.policies.get_mut(self.number) else {
+            return set;
+        };
+        let policy = Arc::make_mut(slot);
+        match &self.edit {
+            Edit::Drop => {
                 set.policies.remove(self.number);
+            }
+            Edit::Without(way) => *way.of(policy) = None,
+            Edit::Pods(pods) => policy.subject.pods = pods.clone(),
+            Edit::Namespaces(namespaces) => {
+                policy.subject.namespaces = Namespaces::Selected(namespaces.clone());
+            }
+            Edit::Rule(way, at, edit) => {
+                if let Some(rules) = way.of(policy) {
+                    edit.apply(rules, *at);
+                }
             }
         }
         set
     }
 }
 
-/// How records call a place.
-fn part(place: &Place) -> String {
-    let part = place.path.strip_prefix("spec.");
-    part.unwrap_or(&place.path).to_owned()
+impl OfRule {
+    fn apply(&self, rules: &mut Vec<Rule>, at: usize) {
+        let Some(rule) = rules.get_mut(at) else {
+            return;
+        };
+        match (self, &mut rule.peers, &mut rule.ports) {
+            (Self::Drop, ..) => {
+                rules.remove(at);
+            }
+            (Self::Peers(wider), peers, _) => *peers = wider.clone(),
+            (Self::Ports(wider), _, ports) => *ports = wider.clone(),
+            (Self::Peer(at, None), Peers::OneOf(peers), _) => {
+                peers.remove(*at);
+            }
+            (Self::Peer(at, Some(wider)), Peers::OneOf(peers), _) => {
+                if let Some(peer) = peers.get_mut(*at) {
+                    peer.what = wider.clone();
+                }
+            }
+            (Self::Port(at, None), _, Ports::OneOf(ports)) => {
+                ports.remove(*at);
+            }
+            (Self::Port(at, Some(wider)), _, Ports::OneOf(ports)) => {
+                if let Some(port) = ports.get_mut(*at) {
+                    port.what = wider.clone();
+                }
+            }
+            (Self::Peer(..) | Self::Port(..), ..) => {}
+        }
+    }
 }
 
 /// All of them, in the order of the policies.
-pub(super) fn all(policies: &PolicySet) -> Vec<Mutant> {
+pub(super) fn all(policies: &PolicySet) -> impl Iterator<Item = Mutant> {
     let numbered = policies.policies.iter().enumerate();
-    numbered
-        .flat_map(|(number, policy)| {
-            let mut of = Of {
-                number,
-                policy,
-                mutants: Vec::new(),
-            };
-            of.whole();
-            of.rules("from", |policy| &mut policy.ingress);
-            of.rules("to", |policy| &mut policy.egress);
-            of.mutants
-        })
-        .collect()
-}
-
-/// Those of one policy.
-struct Of<'a> {
-    number: usize,
-    policy: &'a Policy,
-    mutants: Vec<Mutant>,
-}
-
-/// What of a policy is changed.
-type Rules = fn(&mut Policy) -> &mut Option<Vec<Rule>>;
-
-impl Of<'_> {
-    fn push(&mut self, place: &Place, change: impl Into<String>, instead: Option<Policy>) {
-        self.mutants.push(Mutant {
-            policy: self.policy.id.clone(),
-            part: part(place),
-            place: place.clone(),
-            change: change.into(),
-            number: self.number,
-            instead: instead.map(Arc::new),
-        });
-    }
-
-    /// The policy with a change.
-    fn with(&self, change: impl FnOnce(&mut Policy)) -> Policy {
-        let mut policy = self.policy.clone();
-        change(&mut policy);
-        policy
-    }
-
-    fn whole(&mut self) {
-        let place = &self.policy.place;
-        self.push(place, DROPPED, None);
-        let isolates = self.policy.tier == Tier::NetworkPolicy;
-        if isolates && self.policy.ingress.is_some() && self.policy.egress.is_some() {
-            let without = self.with(|policy| policy.ingress = None);
-            self.push(place, "does not isolate for ingress", Some(without));
-            let without = self.with(|policy| policy.egress = None);
-            self.push(place, "does not isolate for egress", Some(without));
-        }
-        for (change, pods) in wider(&self.policy.subject.pods) {
-            let change = format!("is about pods {change}");
-            let wider = self.with(|policy| policy.subject.pods = pods);
-            self.push(place, change, Some(wider));
-        }
-        if let Namespaces::Selected(namespaces) = &self.policy.subject.namespaces {
-            for (change, namespaces) in wider(namespaces) {
-                let change = format!("is about namespaces {change}");
-                let namespaces = Namespaces::Selected(namespaces);
-                let wider = self.with(|policy| policy.subject.namespaces = namespaces);
-                self.push(place, change, Some(wider));
-            }
-        }
-    }
-
-    fn rules(&mut self, preposition: &str, of_direction: Rules) {
-        let mut policy = self.policy.clone();
-        let rules = of_direction(&mut policy).take().unwrap_or_default();
-        for (number, rule) in rules.iter().enumerate() {
-            let mut with = |place: &Place, change: String, instead| {
-                let instead = self.with(|policy| {
-                    if let Some(rules) = of_direction(policy) {
-                        rules.splice(number..=number, instead);
-                    }
-                });
-                self.push(place, change, Some(instead));
-            };
-            with(&rule.place, DROPPED.to_owned(), None);
-            for (place, change, instead) in changed(rule, preposition) {
-                with(&place, change, Some(instead));
-            }
-        }
-    }
-}
-
-/// A rule with one thing dropped or widened.
-type Changed = (Place, String, Rule);
-
-fn changed(rule: &Rule, preposition: &str) -> Vec<Changed> {
-    let mut all = Vec::new();
-    if let Peers::OneOf(peers) = &rule.peers {
-        let with = |peers| Rule {
-            peers,
-            ..rule.clone()
+    numbered.flat_map(|(number, policy)| {
+        let whole = whole(policy);
+        let whole = whole
+            .into_iter()
+            .map(move |(change, edit)| Mutant::new(number, policy, &policy.place, change, edit));
+        let of_way = move |(way, preposition): (Way, &'static str)| {
+            let rules = way.rules(policy).iter().enumerate();
+            rules.flat_map(move |(at, rule)| {
+                changes(rule, preposition)
+                    .into_iter()
+                    .map(move |(change, edit)| {
+                        Mutant::of_rule((number, policy), (way, at, rule), change, edit)
+                    })
+            })
         };
+        let ways = [(Way::Ingress, "from"), (Way::Egress, "to")];
+        whole.chain(ways.into_iter().flat_map(of_way))
+    })
+}
+
+/// Of a policy.
+fn whole(policy: &Policy) -> Vec<(String, Edit)> {
+    let mut all = vec![(DROPPED.to_owned(), Edit::Drop)];
+    let isolates = policy.tier == Tier::NetworkPolicy;
+    if isolates && policy.ingress.is_some() && policy.egress.is_some() {
+        for (way, name) in [(Way::Ingress, "ingress"), (Way::Egress, "egress")] {
+            let change = format!("does not isolate for {name}");
+            all.push((change, Edit::Without(way)));
+        }
+    }
+    for (change, pods) in wider(&policy.subject.pods) {
+        all.push((format!("is about pods {change}"), Edit::Pods(pods)));
+    }
+    if let Namespaces::Selected(namespaces) = &policy.subject.namespaces {
+        for (change, namespaces) in wider(namespaces) {
+            let change = format!("is about namespaces {change}");
+            all.push((change, Edit::Namespaces(namespaces)));
+        }
+    }
+    all
+}
+
+/// Of a rule.
+fn changes(rule: &Rule, preposition: &str) -> Vec<(String, OfRule)> {
+    let mut all = vec![(DROPPED.to_owned(), OfRule::Drop)];
+    if let Peers::OneOf(peers) = &rule.peers {
         let everyone = format!("{preposition} everyone");
-        all.push((rule.place.clone(), everyone, with(Peers::Any)));
-        for (number, peer) in peers.iter().enumerate() {
+        all.push((everyone, OfRule::Peers(Peers::Any)));
+        for (at, peer) in peers.iter().enumerate() {
             if peers.len() > 1 {
-                let mut peers = peers.clone();
-                peers.remove(number);
-                let without = with(Peers::OneOf(peers));
-                all.push((peer.place.clone(), DROPPED.to_owned(), without));
+                all.push((DROPPED.to_owned(), OfRule::Peer(at, None)));
             }
-            for (change, what) in wider_peers(&peer.what) {
-                let mut peers = peers.clone();
-                if let Some(slot) = peers.get_mut(number) {
-                    *slot = Peer {
-                        what,
-                        place: peer.place.clone(),
-                    };
-                }
-                all.push((peer.place.clone(), change, with(Peers::OneOf(peers))));
-            }
+            let wider = wider_peers(&peer.what).into_iter();
+            all.extend(wider.map(|(change, wider)| (change, OfRule::Peer(at, Some(wider)))));
         }
     }
     if let Ports::OneOf(ports) = &rule.ports {
-        let with = |ports| Rule {
-            ports,
-            ..rule.clone()
-        };
         let every_port = "at every port".to_owned();
-        all.push((rule.place.clone(), every_port, with(Ports::All)));
-        for (number, port) in ports.iter().enumerate() {
+        all.push((every_port, OfRule::Ports(Ports::All)));
+        for (at, port) in ports.iter().enumerate() {
             if ports.len() > 1 {
-                let mut ports = ports.clone();
-                ports.remove(number);
-                let without = with(Ports::OneOf(ports));
-                all.push((port.place.clone(), DROPPED.to_owned(), without));
+                all.push((DROPPED.to_owned(), OfRule::Port(at, None)));
             }
-            if let Some((change, what)) = wider_port(&port.what) {
-                let mut ports = ports.clone();
-                if let Some(slot) = ports.get_mut(number) {
-                    *slot = Port {
-                        what,
-                        place: port.place.clone(),
-                    };
-                }
-                all.push((port.place.clone(), change, with(Ports::OneOf(ports))));
-            }
+            let wider = wider_port(&port.what);
+            all.extend(wider.map(|(change, wider)| (change, OfRule::Port(at, Some(wider)))));
         }
     }
     all
@@ -353,7 +370,7 @@ mod tests {
     fn found(text: &str) -> Vec<String> {
         let read = document::read([("it".into(), text)]);
         assert_eq!(read.problems, [], "{text}");
-        let mutants = all(&read.set).into_iter();
+        let mutants = all(&read.set);
         let mut different = Vec::new();
         for mutant in mutants {
             let set = mutant.set(&read.set);
@@ -362,7 +379,6 @@ mod tests {
             different.push(set.policies);
         }
         all(&read.set)
-            .iter()
             .map(|it| format!("{}: {}", it.part, it.change))
             .collect()
     }

@@ -100,7 +100,7 @@ pub fn mutate(trial: &Trial<'_>, cells: &[Cell]) -> Vec<(Mutant, Fate)> {
         };
         (mutant, fate)
     };
-    mutants::all(trial.policies).into_iter().map(fate).collect()
+    mutants::all(trial.policies).map(fate).collect()
 }
 
 /// A cell that might be.

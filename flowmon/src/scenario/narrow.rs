@@ -2,9 +2,13 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use super::{Cell, mutants::Mutant, mutation::Trial};
+use super::{
+    Cell,
+    mutants::{Mutant, OfRule, Way},
+    mutation::Trial,
+};
 use crate::policy::{
-    Policy, Selector,
+    Selector,
     labels::{NAME_LABEL, Operator, Requirement, lasting},
     model::{
         Action, Namespaces, Peer, PeerMatch, Peers, Port, PortMatch, PortProtocol, Ports, Rule,
@@ -15,159 +19,122 @@ use crate::policy::{
 const MOST: usize = 32;
 
 /// Rules for fewer ends, by a label or a namespace of those who need them, or at fewer ports.
-pub(super) fn narrowed(trial: &Trial<'_>, needed: &[&Cell]) -> Vec<Mutant> {
-    let mut all = Vec::new();
-    for (number, policy) in trial.policies.policies.iter().enumerate() {
-        for is_ingress in [true, false] {
-            let rules = if is_ingress {
-                policy.ingress.iter()
-            } else {
-                policy.egress.iter()
-            };
-            let (labels, namespaces) = have(trial, needed, is_ingress);
-            let ports = ports(needed);
-            for (at, rule) in rules.flatten().enumerate() {
-                if rule.action != Action::Accept {
-                    continue;
-                }
-                for (change, narrower) in narrower(rule, &labels, &namespaces, &ports) {
-                    let mut policy = (**policy).clone();
-                    if let Some(rules) = rules_mut(&mut policy, is_ingress) {
-                        rules.splice(at..=at, [narrower]);
-                    }
-                    all.push(Mutant::of_rule(number, policy, rule, change));
-                }
-            }
-        }
-    }
-    all
-}
-
-const fn rules_mut(policy: &mut Policy, is_ingress: bool) -> Option<&mut Vec<Rule>> {
-    if is_ingress {
-        policy.ingress.as_mut()
-    } else {
-        policy.egress.as_mut()
-    }
+pub(super) fn narrowed<'a>(
+    trial: &Trial<'a>,
+    needed: &[&Cell],
+) -> impl Iterator<Item = Mutant> + use<'a> {
+    let ways =
+        [Way::Ingress, Way::Egress].map(|way| (way, Arc::new(Useful::of(trial, needed, way))));
+    let numbered = trial.policies.policies.iter().enumerate();
+    numbered.flat_map(move |(number, policy)| {
+        ways.clone().into_iter().flat_map(move |(way, useful)| {
+            let rules = way.rules(policy).iter().enumerate();
+            let accepting = rules.filter(|(_, rule)| rule.action == Action::Accept);
+            accepting.flat_map(move |(at, rule)| {
+                useful.changes(rule).into_iter().map(move |(change, edit)| {
+                    Mutant::of_rule((number, policy), (way, at, rule), change, edit)
+                })
+            })
+        })
+    })
 }
 
 type Label = (Arc<str>, Arc<str>);
 
-/// Labels and namespaces of those at the other end of what is needed.
-fn have(
-    trial: &Trial<'_>,
-    needed: &[&Cell],
-    is_ingress: bool,
-) -> (BTreeSet<Label>, BTreeSet<Arc<str>>) {
-    let (mut labels, mut namespaces) = (BTreeSet::new(), BTreeSet::new());
-    for cell in needed {
-        let end = if is_ingress {
-            &cell.connection.initiator
-        } else {
-            &cell.connection.responder
-        };
-        if let Some((id, pod)) = trial.pod(end) {
-            labels.extend(lasting(&pod.labels));
-            namespaces.insert(Arc::clone(&id.namespace));
-        }
-    }
-    (labels, namespaces)
+/// What those have at the other end, and where they ask, that is needed.
+#[derive(Debug, Default)]
+struct Useful {
+    labels: BTreeSet<Label>,
+    namespaces: BTreeSet<Arc<str>>,
+    ports: BTreeSet<(PortProtocol, u16)>,
 }
 
-fn ports(needed: &[&Cell]) -> BTreeSet<(PortProtocol, u16)> {
-    let port = |cell: &&Cell| {
-        let protocol = PortProtocol::from_number(cell.connection.protocol)?;
-        Some((protocol, cell.connection.port?))
-    };
-    needed.iter().filter_map(port).collect()
-}
-
-fn narrower(
-    rule: &Rule,
-    labels: &BTreeSet<Label>,
-    namespaces: &BTreeSet<Arc<str>>,
-    ports: &BTreeSet<(PortProtocol, u16)>,
-) -> Vec<(String, Rule)> {
-    let mut all = Vec::new();
-    let mut peers = |change: String, what: &dyn Fn(&PeerMatch) -> Option<PeerMatch>| {
-        let narrower = match &rule.peers {
-            Peers::Any => {
-                let everyone = PeerMatch::Pods {
-                    namespaces: Namespaces::Selected(Selector::default()),
-                    pods: Selector::default(),
-                };
-                what(&everyone).map(|what| {
-                    vec![Peer {
-                        what,
-                        place: rule.place.clone(),
-                    }]
-                })
+impl Useful {
+    fn of(trial: &Trial<'_>, needed: &[&Cell], way: Way) -> Self {
+        let mut useful = Self::default();
+        for cell in needed {
+            let connection = &cell.connection;
+            let end = match way {
+                Way::Ingress => &connection.initiator,
+                Way::Egress => &connection.responder,
+            };
+            let id = end.pod.as_ref();
+            if let Some(id) = id
+                && let Some(pod) = trial.inventory.pods.get(id)
+            {
+                useful.labels.extend(lasting(&pod.labels));
+                useful.namespaces.insert(Arc::clone(&id.namespace));
             }
-            Peers::OneOf(peers) => peers
-                .iter()
-                .map(|peer| {
-                    let what = what(&peer.what)?;
-                    let place = peer.place.clone();
-                    Some(Peer { what, place })
-                })
-                .collect(),
-        };
-        if let Some(narrower) = narrower {
-            let peers = Peers::OneOf(narrower);
-            all.push((
-                change,
-                Rule {
-                    peers,
-                    ..rule.clone()
-                },
-            ));
+            let protocol = PortProtocol::from_number(connection.protocol);
+            useful.ports.extend(protocol.zip(connection.port));
         }
-    };
-    for (key, value) in labels.iter().take(MOST) {
-        let change = format!("is for pods with {key}={value} only");
-        peers(change, &|what| match what {
-            PeerMatch::Pods { namespaces, pods } => Some(PeerMatch::Pods {
-                namespaces: namespaces.clone(),
-                pods: and(pods, key, value),
-            }),
-            _ => None,
-        });
+        useful
     }
-    for name in namespaces.iter().take(MOST) {
-        let change = format!("is for pods in namespace {name} only");
-        peers(change, &|what| match what {
-            PeerMatch::Pods {
-                namespaces: Namespaces::Selected(namespaces),
-                pods,
-            } => Some(PeerMatch::Pods {
-                namespaces: Namespaces::Selected(and(namespaces, &NAME_LABEL.into(), name)),
-                pods: pods.clone(),
-            }),
-            _ => None,
-        });
+
+    /// The rule for fewer.
+    fn changes(&self, rule: &Rule) -> Vec<(String, OfRule)> {
+        let mut all = Vec::new();
+        for (key, value) in self.labels.iter().take(MOST) {
+            let narrower = |what: &PeerMatch| match what {
+                PeerMatch::Pods { namespaces, pods } => Some(PeerMatch::Pods {
+                    namespaces: namespaces.clone(),
+                    pods: and(pods, key, value),
+                }),
+                _ => None,
+            };
+            let change = format!("is for pods with {key}={value} only");
+            all.extend(peers(rule, narrower).map(|peers| (change, OfRule::Peers(peers))));
+        }
+        for name in self.namespaces.iter().take(MOST) {
+            let narrower = |what: &PeerMatch| match what {
+                PeerMatch::Pods {
+                    namespaces: Namespaces::Selected(namespaces),
+                    pods,
+                } => Some(PeerMatch::Pods {
+                    namespaces: Namespaces::Selected(and(namespaces, &NAME_LABEL.into(), name)),
+                    pods: pods.clone(),
+                }),
+                _ => None,
+            };
+            let change = format!("is for pods in namespace {name} only");
+            all.extend(peers(rule, narrower).map(|peers| (change, OfRule::Peers(peers))));
+        }
+        if rule.ports == Ports::All {
+            for (protocol, port) in self.ports.iter().take(MOST) {
+                let what = PortMatch::Range {
+                    protocol: *protocol,
+                    first: *port,
+                    last: *port,
+                };
+                let place = rule.place.clone();
+                let ports = Ports::OneOf(vec![Port { what, place }]);
+                let change = format!("is for {} {port} only", protocol.label());
+                all.push((change, OfRule::Ports(ports)));
+            }
+        }
+        all
     }
-    let range = |(protocol, port): &(PortProtocol, u16)| Port {
-        what: PortMatch::Range {
-            protocol: *protocol,
-            first: *port,
-            last: *port,
+}
+
+/// The peers of a rule, each as narrow; of everyone, pods.
+fn peers(rule: &Rule, narrower: impl Fn(&PeerMatch) -> Option<PeerMatch>) -> Option<Peers> {
+    let pods = [Peer {
+        what: PeerMatch::Pods {
+            namespaces: Namespaces::Selected(Selector::default()),
+            pods: Selector::default(),
         },
         place: rule.place.clone(),
+    }];
+    let peers = match &rule.peers {
+        Peers::Any => &pods[..],
+        Peers::OneOf(peers) => peers,
     };
-    if rule.ports == Ports::All {
-        for port in ports.iter().take(MOST) {
-            let change = format!("is for {} {} only", port.0.label(), port.1);
-            let ports = Ports::OneOf(vec![range(port)]);
-            all.push((
-                change,
-                Rule {
-                    ports,
-                    ..rule.clone()
-                },
-            ));
-        }
-    }
-    all
+    let narrow = peers.iter().map(|peer| {
+        let what = narrower(&peer.what)?;
+        let place = peer.place.clone();
+        Some(Peer { what, place })
+    });
+    narrow.collect::<Option<Vec<_>>>().map(Peers::OneOf)
 }
 
 fn and(selector: &Selector, key: &Arc<str>, value: &Arc<str>) -> Selector {

@@ -17,11 +17,17 @@ use crate::policy::{
 /// Everything that is wrong with it.
 pub fn read(file: &Arc<str>, text: &str) -> Result<Scenario, Vec<Problem>> {
     document::alone(file, text, |whole, findings| {
-        scenario(file, whole, findings)
+        let source: Vec<&str> = text.lines().collect();
+        scenario(file, &source, whole, findings)
     })
 }
 
-fn scenario(file: &Arc<str>, whole: &Cursor<'_, '_>, findings: &mut Findings<'_>) -> Scenario {
+fn scenario(
+    file: &Arc<str>,
+    source: &[&str],
+    whole: &Cursor<'_, '_>,
+    findings: &mut Findings<'_>,
+) -> Scenario {
     let mut fields = whole.fields(findings);
     let policies = fields.require("policies", findings);
     let policies = policies.map_or_else(Vec::new, |at| words(file, &at, findings));
@@ -51,7 +57,7 @@ fn scenario(file: &Arc<str>, whole: &Cursor<'_, '_>, findings: &mut Findings<'_>
     let mut stated = Vec::new();
     if let Some(at) = fields.require("expect", findings) {
         for item in at.list(findings) {
-            expectation::read(file, &item, &mut stated, findings);
+            expectation::read(file, source, &item, &mut stated, findings);
         }
         if stated.is_empty() && findings.is_valid() {
             findings.error(&at, "list-length", "nothing is expected: this can't fail");

@@ -14,6 +14,9 @@ use crate::policy::{
     model::PortProtocol,
 };
 
+/// Backends of a service, each at each port: more is a mistake.
+const MOST: usize = 100_000;
+
 /// Reads services of these pods and peers outside.
 pub(super) fn read(
     at: &Cursor<'_, '_>,
@@ -124,6 +127,11 @@ impl Reader<'_> {
     ) -> Vec<Backend> {
         let mut found = Vec::new();
         for at in at.one_or_more(findings) {
+            if found.len() > MOST {
+                let says = format_args!("more than {MOST} backends");
+                findings.error(&at, "list-length", says);
+                return found;
+            }
             let Some(text) = at.text(findings) else {
                 continue;
             };

@@ -22,8 +22,10 @@ use crate::policy::{
 /// What the first line begins with.
 const CORNER: &str = r"from\to";
 
+/// Reads it; `source` is the lines of the file.
 pub(super) fn read(
     file: &Arc<str>,
+    source: &[&str],
     at: &Cursor<'_, '_>,
     ports: &[Word],
     findings: &mut Findings<'_>,
@@ -36,7 +38,7 @@ pub(super) fn read(
     let lines = table.lines().skip_while(|line| line.trim().is_empty());
     let mut rows = (begin.line..)
         .zip(lines)
-        .map(|(number, line)| words(&begin, number, line))
+        .map(|(line, text)| words(&place_of_line(&begin, line, text, source), text))
         .filter(|row| row.first().is_some_and(|word| !word.text.starts_with('#')));
     let header = rows.next().unwrap_or_default();
     let columns = match header.split_first() {
@@ -95,13 +97,28 @@ pub(super) fn read(
     stated
 }
 
-/// The words of a line, with their places.
-fn words(begin: &Place, number: u32, line: &str) -> Vec<Word> {
+/// Where a line of it begins. In what is not written after `|`, lines are not those of the file.
+fn place_of_line(begin: &Place, line: u32, text: &str, source: &[&str]) -> Place {
+    let before = |number: u32| usize::try_from(number).unwrap_or(0).saturating_sub(1);
+    let written = source
+        .get(before(line))
+        .and_then(|it| it.get(before(begin.column)..));
+    if written.is_some_and(|written| written.trim_end() == text.trim_end()) {
+        Place {
+            line,
+            ..begin.clone()
+        }
+    } else {
+        begin.clone()
+    }
+}
+
+/// The words of a line that begins here, with their places.
+fn words(begin: &Place, line: &str) -> Vec<Word> {
     let place = |word: &str| {
         let offset = word.as_ptr().addr().saturating_sub(line.as_ptr().addr());
         let offset = u32::try_from(offset).unwrap_or(0);
         Place {
-            line: number,
             column: begin.column.saturating_add(offset),
             ..begin.clone()
         }

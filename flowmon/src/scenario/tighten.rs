@@ -11,6 +11,9 @@ use super::{
 };
 use crate::policy::{Outcome, Ruleset, document};
 
+/// Changes that are tried.
+const MOST: usize = 5000;
+
 /// A change that would deny it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fix {
@@ -24,10 +27,9 @@ pub enum Fix {
 pub fn tighten(trial: &Trial<'_>, cell: &Cell, others: &[&Cell]) -> Option<Fix> {
     let is_allowed = |it: &&Cell| it.expected.outcome == Outcome::Allowed;
     let needed: Vec<&Cell> = others.iter().copied().filter(is_allowed).collect();
-    let dropped = mutants::all(trial.policies);
-    let dropped = dropped.into_iter().filter(Mutant::drops_a_part);
+    let dropped = mutants::all(trial.policies).filter(Mutant::drops_a_part);
     let narrowed = narrowed(trial, &needed);
-    let changes = dropped.chain(narrowed).map(|mutant| {
+    let changes = dropped.chain(narrowed).take(MOST).map(|mutant| {
         let set = mutant.set(trial.policies);
         (Fix::Change(mutant), set)
     });
