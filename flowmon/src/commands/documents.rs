@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::{Exit, Failure, files};
 use crate::{
     policy::{Inventory, PolicySet, Problem, Severity, document, inventory},
-    sinks::escaped,
+    sinks::{counted, escaped},
 };
 
 /// Problems that are told one by one.
@@ -57,6 +57,6 @@ pub(super) fn tell(problems: &[Problem], of_what: &str) -> Result<(), Failure> {
     }
     Err(Failure::new(
         Exit::Usage,
-        format_args!("{errors} errors in the {of_what}"),
+        format_args!("{} in the {of_what}", counted(errors as u64, "error")),
     ))
 }
