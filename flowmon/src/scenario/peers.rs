@@ -76,9 +76,33 @@ impl Peers<'_> {
         };
         let (from, to) = (who(&expected.from), who(&expected.to));
         let port = self.port(&to, &expected.port)?;
+        self.listens(&to, port)
+            .map_err(|message| problem(&expected.port, "invalid-port", message))?;
         connections(self.inventory, &from, &to, port)
             .map(|connections| (port, connections))
             .map_err(|message| problem(&expected.to, "invalid-peer", message))
+    }
+
+    /// Does a service do so? What becomes of what it does not listen for, nobody can say.
+    fn listens(&self, to: &str, asked: AskedPort) -> Result<(), String> {
+        let id = id(to).filter(|id| !self.inventory.pods.contains_key(id));
+        let service = id.and_then(|id| self.inventory.services.get(&id));
+        let Some(service) = service else {
+            return Ok(());
+        };
+        let ports = service.ports.iter().map(|port| AskedPort {
+            protocol: port.protocol.number(),
+            number: Some(port.port),
+        });
+        let ports: Vec<AskedPort> = ports.collect();
+        if ports.contains(&asked) {
+            return Ok(());
+        }
+        let ports: Vec<String> = ports.iter().map(AskedPort::to_string).collect();
+        let ports = ports.join(", ");
+        Err(format!(
+            "the service {to} does not listen at {asked}, but at {ports}"
+        ))
     }
 
     fn port(&self, to: &str, word: &Word) -> Result<AskedPort, Problem> {
