@@ -103,8 +103,7 @@ async fn daemon(watch: &Watch, sinks: Sinks) -> Result<Exit, Failure> {
 
 impl http::Answers for Exposition {
     fn metrics(&self) -> Result<Vec<u8>, String> {
-        let text = self.text().map_err(|error| error.to_string())?;
-        Ok(text.into_bytes())
+        Ok(self.text().into_bytes())
     }
 
     fn is_ready(&self) -> bool {

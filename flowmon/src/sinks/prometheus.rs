@@ -1,8 +1,5 @@
 //! Metrics for Prometheus: what flows add up to, within a budget of time series, and how flowmon
 //! fares.
-//!
-//! Of the crate `prometheus` the text format is used, not its vectors of metrics: these tell label
-//! values apart by a hash of all of them joined, so that `a`, `bc` and `ab`, `c` are one series.
 
 mod budget;
 mod families;
@@ -26,8 +23,8 @@ use crate::{
 use budget::Budget;
 use flows::{Flows, Waiting};
 use interfaces::{Before, Interfaces, Sums};
-use labels::{Breach, Peer, Place, What, pair};
-use page::Page;
+use labels::{Breach, Peer, Place, What};
+use page::{Labels, Page};
 use standing::{Counts, Standings};
 
 /// Limits of the buckets for the time that reading all counters takes (s).
@@ -72,7 +69,7 @@ impl Exposition {
     }
 
     /// All of it, in Prometheus' text format, version 0.0.4.
-    pub fn text(&self) -> Result<String, prometheus::Error> {
+    pub fn text(&self) -> String {
         let state = self.lock().clone();
         state.page().text()
     }
@@ -225,7 +222,7 @@ impl State {
     fn page(&self) -> Page {
         let mut page = Page::default();
         self.flows.each(|place, peer, what, value| {
-            let mut labels = place.pairs();
+            let mut labels = place.labels();
             peer.add_to(&mut labels);
             what.add_to(&mut labels);
             page.add(what.family(), labels, value as f64);
@@ -247,7 +244,7 @@ impl State {
             (Way::Tx, self.unattributed.tx),
             (Way::Rx, self.unattributed.rx),
         ] {
-            let labels = vec![pair("way", way.label())];
+            let labels = Labels::of("way", way.label());
             page.add(
                 &families::UNATTRIBUTED_BYTES,
                 labels.clone(),
@@ -262,45 +259,49 @@ impl State {
         for (reason, count) in &workings.unparsed {
             page.add(
                 &families::UNPARSED,
-                vec![pair("reason", reason)],
+                Labels::of("reason", reason),
                 *count as f64,
             );
         }
         for (what, count) in &workings.lost {
-            page.add(&families::LOST, vec![pair("what", what)], *count as f64);
+            page.add(&families::LOST, Labels::of("what", what), *count as f64);
         }
         let maps = [
             ("flows", *flows, workings.max_flows),
             ("interfaces", *interfaces, workings.max_interfaces),
         ];
         for (map, entries, capacity) in maps {
-            let labels = vec![pair("map", map)];
+            let labels = Labels::of("map", map);
             page.add(&families::MAP_ENTRIES, labels.clone(), entries as f64);
             page.add(&families::MAP_CAPACITY, labels, capacity as f64);
         }
         page.add(
             &families::SUPPRESSED,
-            Vec::new(),
+            Labels::default(),
             self.flows.suppressed as f64,
         );
         if let Some(audited) = audited {
             for (kind, count) in &audited.policies {
-                page.add(&families::POLICIES, vec![pair("kind", kind)], *count as f64);
+                page.add(&families::POLICIES, Labels::of("kind", kind), *count as f64);
             }
             let failures = audited.policy_reload_failures;
-            page.add(&families::RELOAD_FAILURES, Vec::new(), failures as f64);
+            page.add(
+                &families::RELOAD_FAILURES,
+                Labels::default(),
+                failures as f64,
+            );
         }
         for (source, is_up) in &workings.sources {
-            let labels = vec![pair("source", source.label())];
+            let labels = Labels::of("source", source.label());
             page.add(&families::SOURCES_UP, labels, f64::from(u8::from(*is_up)));
         }
         for (program, ran) in &workings.programs {
-            let labels = vec![pair("program", program)];
+            let labels = Labels::of("program", program);
             page.add(&families::EBPF_RUN, labels, ran.as_secs_f64());
         }
         let below = DRAIN_LIMITS.into_iter().zip(self.drains);
-        page.add_histogram(&families::DRAIN, Vec::new(), below, self.drained);
-        let labels = vec![pair("version", env!("CARGO_PKG_VERSION"))];
+        page.add_histogram(&families::DRAIN, Labels::default(), below, self.drained);
+        let labels = Labels::of("version", env!("CARGO_PKG_VERSION"));
         page.add(&families::BUILD_INFO, labels, 1.0);
     }
 }

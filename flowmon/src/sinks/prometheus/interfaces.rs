@@ -15,8 +15,8 @@ use super::{
     budget::{Budget, For},
     families,
     flows::{Flows, LINGER_NS},
-    labels::{Place, pair, push},
-    page::Page,
+    labels::Place,
+    page::{Labels, Page},
 };
 use crate::{model::Way, sinks::Watched};
 
@@ -164,8 +164,8 @@ impl Interfaces {
     pub(super) fn write(&self, page: &mut Page) {
         for (name, interface) in &self.by_name {
             let labels = |way: Option<Way>| {
-                let mut labels = vec![pair("interface", name)];
-                push(&mut labels, "way", way.map(Way::label));
+                let mut labels = Labels::of("interface", name);
+                labels.push("way", way.map(Way::label));
                 labels
             };
             let Totals { tx, rx } = interface.totals;
@@ -183,8 +183,8 @@ impl Interfaces {
             }
         }
         for ((place, (is_handshake, side)), trips) in &self.round_trips {
-            let mut labels = place.pairs();
-            labels.push(pair("side", side));
+            let mut labels = place.labels();
+            labels.push("side", Some(side));
             let family = if *is_handshake {
                 &families::HANDSHAKE
             } else {

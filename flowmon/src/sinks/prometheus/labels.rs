@@ -2,9 +2,10 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use prometheus::proto::LabelPair;
-
-use super::families::{self, Family};
+use super::{
+    families::{self, Family},
+    page::Labels,
+};
 use crate::{
     model::{Direction, Endpoint, EndpointKind, Identity, Outcome, Protocol, Report, Way},
     sinks::Told,
@@ -83,11 +84,11 @@ impl Place {
         }
     }
 
-    pub(super) fn pairs(&self) -> Vec<LabelPair> {
-        let mut pairs = Vec::with_capacity(9);
-        push(&mut pairs, "namespace", self.namespace.as_deref());
-        push(&mut pairs, "endpoint", Some(&*self.name));
-        pairs
+    pub(super) fn labels(&self) -> Labels {
+        let mut labels = Labels::default();
+        labels.push("namespace", self.namespace.as_deref());
+        labels.push("endpoint", Some(&*self.name));
+        labels
     }
 }
 
@@ -116,7 +117,7 @@ impl Peer {
         }
     }
 
-    pub(super) fn add_to(&self, pairs: &mut Vec<LabelPair>) {
+    pub(super) fn add_to(&self, labels: &mut Labels) {
         match self {
             Self::Named {
                 direction,
@@ -126,20 +127,20 @@ impl Peer {
                 namespace,
                 name,
             } => {
-                push(pairs, "direction", Some(direction.label()));
-                push(pairs, "peer_kind", kind.map(EndpointKind::label));
-                push(pairs, "peer_namespace", namespace.as_deref());
+                labels.push("direction", Some(direction.label()));
+                labels.push("peer_kind", kind.map(EndpointKind::label));
+                labels.push("peer_namespace", namespace.as_deref());
                 match name {
-                    Name::Known(name) => push(pairs, "peer", Some(&**name)),
-                    Name::Address(address) => push(pairs, "peer", Some(&address.to_string())),
+                    Name::Known(name) => labels.push("peer", Some(&**name)),
+                    Name::Address(address) => labels.push("peer", Some(&address.to_string())),
                     Name::Absent => {}
                 }
-                push(pairs, "protocol", Some(&protocol.to_string()));
-                push(pairs, "port", port.map(|port| port.to_string()).as_deref());
+                labels.push("protocol", Some(&protocol.to_string()));
+                labels.push("port", port.map(|port| port.to_string()).as_deref());
             }
             Self::Other(direction) => {
-                push(pairs, "direction", direction.map(Direction::label));
-                push(pairs, "peer", Some(families::OTHER));
+                labels.push("direction", direction.map(Direction::label));
+                labels.push("peer", Some(families::OTHER));
             }
         }
     }
@@ -188,22 +189,22 @@ impl What {
         }
     }
 
-    pub(super) fn add_to(&self, pairs: &mut Vec<LabelPair>) {
+    pub(super) fn add_to(&self, labels: &mut Labels) {
         match self {
             Self::Bytes(way) | Self::Packets(way) | Self::Retransmits(way) => {
-                push(pairs, "way", Some(way.label()));
+                labels.push("way", Some(way.label()));
             }
-            Self::Flows(outcome) => push(pairs, "verdict", outcome.map(Outcome::label)),
+            Self::Flows(outcome) => labels.push("verdict", outcome.map(Outcome::label)),
             Self::Undecided(reason) | Self::Failed(reason) => {
-                push(pairs, "reason", Some(*reason));
+                labels.push("reason", Some(*reason));
             }
             Self::Violations(breach) | Self::ViolationBytes(breach) => {
-                push(pairs, "policy", breach.policy.as_deref());
-                push(pairs, "reason", Some(breach.reason));
+                labels.push("policy", breach.policy.as_deref());
+                labels.push("reason", Some(breach.reason));
                 // With the label `port` on all flow series it is there already, and the same.
-                if !pairs.iter().any(|pair| pair.name() == "port") {
+                if !labels.have("port") {
                     let port = breach.port.map(|port| port.to_string());
-                    push(pairs, "port", port.as_deref());
+                    labels.push("port", port.as_deref());
                 }
             }
         }
@@ -222,18 +223,4 @@ pub(super) fn grown(
         (Way::Tx, growth(&now.tx, before.map(|stats| &stats.tx))),
         (Way::Rx, growth(&now.rx, before.map(|stats| &stats.rx))),
     ]
-}
-
-/// A label without a value is as good as none.
-pub(super) fn push(pairs: &mut Vec<LabelPair>, name: &str, value: Option<&str>) {
-    if let Some(value) = value.filter(|value| !value.is_empty()) {
-        pairs.push(pair(name, value));
-    }
-}
-
-pub(super) fn pair(name: &str, value: &str) -> LabelPair {
-    let mut pair = LabelPair::default();
-    pair.set_name(name.to_owned());
-    pair.set_value(value.to_owned());
-    pair
 }
