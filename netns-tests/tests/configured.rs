@@ -11,6 +11,7 @@ use std::{
 
 use flowmon::lab::{Lab, Pod, traffic};
 use netns_tests::{PrivateMounts, Watch, interface_counters, require_root};
+use nix::sys::signal::Signal;
 
 type TestResult = Result<(), Box<dyn Error>>;
 
@@ -87,11 +88,18 @@ fn a_log_on_stdout_has_what_its_filters_take_and_the_whole_summary() -> TestResu
     let args = network.args(&["--log-verdict", "denied,not-judged"]);
     let mut daemon = Watch::daemon(network.lab.node(), &args);
     daemon.wait_for_stderr("watching 2 interfaces");
-    network.ping(7, 20)?;
-    daemon.wait_for_record(|record| {
-        record.pointer("/protocol") == Some(&"icmp".into())
-            && record.pointer("/tx/packets") == Some(&20.into())
-    });
+    let ping = |daemon: &mut Watch, id, count| {
+        network.ping(id, count)?;
+        daemon.wait_for_record(|record| {
+            record.pointer("/protocol") == Some(&"icmp".into())
+                && record.pointer("/tx/packets") == Some(&count.into())
+        });
+        TestResult::Ok(())
+    };
+    ping(&mut daemon, 7, 20)?;
+    // There is nothing to be read again, and it is no reason to end.
+    daemon.signal(Signal::SIGHUP);
+    ping(&mut daemon, 8, 10)?;
     let ended = daemon.stop();
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     for record in &ended.said.records {

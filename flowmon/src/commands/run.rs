@@ -6,6 +6,8 @@ use std::{
     sync::{Arc, atomic::AtomicU64},
 };
 
+use tokio::signal::unix::{SignalKind, signal};
+
 use super::{
     Exit, Failure, documents, print, reload, runtime,
     watch::{Stop, node_name},
@@ -85,6 +87,9 @@ fn open(log: &Log) -> Result<(LogFile, Arc<AtomicU64>), Failure> {
 }
 
 async fn daemon(watch: &Watch, sinks: Sinks) -> Result<Exit, Failure> {
+    // A hangup asks for things to be read again; where there is nothing of that kind, it is no reason to
+    // end either.
+    let _hangups = signal(SignalKind::hangup()).map_err(pipeline::Error::Wait)?;
     let (policies, declared) = reload::begin(watch, true)?;
     let stop = Stop::of_daemon().map_err(pipeline::Error::Wait)?;
     // Nobody's going ends it.
