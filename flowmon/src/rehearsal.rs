@@ -6,6 +6,8 @@
 #![forbid(unsafe_code)]
 
 mod cast;
+#[cfg(test)]
+mod tests;
 mod watching;
 mod word;
 
