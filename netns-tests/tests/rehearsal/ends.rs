@@ -124,3 +124,64 @@ expect:
     assert_eq!(finished.code, Some(i32::from(summary["failed"] != 0)));
     Ok(())
 }
+
+/// Two nodes with a pod each, and a pod of the first node's network.
+const INVENTORY: &str = "apiVersion: v1
+kind: List
+items:
+- {apiVersion: v1, kind: Namespace, metadata: {name: a}}
+- apiVersion: v1
+  kind: Node
+  metadata: {name: one}
+  spec: {podCIDRs: [10.1.0.0/24]}
+  status: {addresses: [{type: InternalIP, address: 172.16.0.1}]}
+- apiVersion: v1
+  kind: Node
+  metadata: {name: two}
+  spec: {podCIDRs: [10.2.0.0/24]}
+  status: {addresses: [{type: InternalIP, address: 172.16.0.2}]}
+- apiVersion: v1
+  kind: Pod
+  metadata: {namespace: a, name: near, labels: {app: shut}}
+  spec: {nodeName: one, containers: [{name: c, image: i}]}
+  status: {phase: Running, podIP: 10.1.0.5, hostIP: 172.16.0.1}
+- apiVersion: v1
+  kind: Pod
+  metadata: {namespace: a, name: away, labels: {app: open}}
+  spec: {nodeName: two, containers: [{name: c, image: i}]}
+  status: {phase: Running, podIP: 10.2.0.5, hostIP: 172.16.0.2}
+- apiVersion: v1
+  kind: Pod
+  metadata: {namespace: a, name: proxy, labels: {app: open}}
+  spec: {nodeName: one, hostNetwork: true, containers: [{name: c, image: i}]}
+  status: {phase: Running, podIP: 172.16.0.1, hostIP: 172.16.0.1}
+";
+
+#[test]
+fn pods_of_several_nodes_and_the_nodes_themselves_are_seen() -> TestResult {
+    if !require_root("pods_of_several_nodes_and_the_nodes_themselves_are_seen") {
+        return Ok(());
+    }
+    let mut scenario = String::from("policies: policy.yaml\ninventory: inventory.yaml\nexpect:\n");
+    let cells = [
+        ("a/away", "a/near", "53/udp", "allowed"),
+        ("a/away", "a/near", "80", "denied"),
+        // Its own node always reaches a pod, another one does not.
+        ("172.16.0.1", "a/near", "80", "allowed"),
+        ("a/proxy", "a/near", "80", "allowed"),
+        ("172.16.0.2", "a/near", "80", "denied"),
+        ("a/near", "172.16.0.2", "443", "denied"),
+        ("a/away", "a/proxy", "443", "allowed"),
+    ];
+    for (from, to, port, expect) in cells {
+        expectation(&mut scenario, from, to, port, expect);
+    }
+    let folder = Folder::new("nodes")?;
+    folder.file("policy.yaml", POLICY)?;
+    folder.file("inventory.yaml", INVENTORY)?;
+    let file = folder.file("nodes.scenario.yaml", &scenario)?;
+    let (finished, told, summary) = played(&file)?;
+    assert_eq!(finished.code, Some(0), "{told:#?} {}", finished.stderr);
+    assert_eq!(summary["seen"], cells.len());
+    Ok(())
+}

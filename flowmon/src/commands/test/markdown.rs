@@ -57,6 +57,15 @@ pub(super) fn expectations(results: &[Told]) -> String {
         text.push_str("\n</details>\n");
     }
     more(&mut text, failed().count());
+    let is_untried = |told: &&Told| matches!(told.mark(), Mark::Untried(_));
+    if let untried @ 1.. = results.iter().filter(is_untried).count() {
+        let _infallible = writeln!(
+            text,
+            "\n{} judged by the policies alone, as no traffic could show {}",
+            counted(untried as u64, "expectation"),
+            if untried == 1 { "it" } else { "them" }
+        );
+    }
     text.push_str("\n| scenario | expectations | not met |\n|---|---|---|\n");
     let mut scenarios: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
     for told in results {

@@ -97,11 +97,14 @@ fn table(results: &[Told], summary: &Summary) -> String {
 
 fn packets(told: &Told) -> String {
     match &told.observed {
-        Some(Observed::Seen(seen)) => format!(
-            " ({} there and {} back)",
-            counted(seen.sent, "packet"),
-            seen.received
-        ),
+        Some(Observed::Seen(seen)) => {
+            let at = match seen.probes {
+                1 => String::new(),
+                probes => format!(", at {probes} who answer"),
+            };
+            let sent = counted(seen.sent, "packet");
+            format!(" ({sent} there and {} back{at})", seen.received)
+        }
         _ => String::new(),
     }
 }
