@@ -514,7 +514,8 @@ impl ViewArgs {
 impl ObserveArgs {
     fn settings(self, interfaces: Vec<Pattern>) -> Watch {
         let places = self.places.settings();
-        let judging = (!self.policies.is_empty()).then(|| Judging {
+        let is_judging = !self.policies.is_empty() || places.kubernetes.is_some();
+        let judging = is_judging.then(|| Judging {
             policies: self.policies,
             inventory: places.inventory.clone(),
             corners: self.corners.settings(),

@@ -6,6 +6,7 @@
 mod api;
 mod connect;
 mod follow;
+mod judge;
 mod names;
 mod reflect;
 
@@ -22,12 +23,14 @@ use tokio::{
 };
 
 use crate::{
+    audit::Amendment,
     identity::{self, Known, Links, Outlet, Source, Trouble, clean},
     model::IdentitySource,
-    policy::{Cluster, cluster::Resource},
+    policy::{Cluster, Settings, cluster::Resource},
 };
 use api::{APIS, Api};
 use follow::Told;
+use judge::Judge;
 use names::{Names, is_on};
 use reflect::Change;
 
@@ -37,6 +40,16 @@ const GATHERING: Duration = Duration::from_millis(50);
 const REST: u32 = 4;
 /// Pages and events on their way.
 const QUEUE: usize = 4;
+
+/// What it needs to be allowed: to list and to watch these, by group and name
+/// (`networking.k8s.io/networkpolicies`).
+pub fn resources() -> impl Iterator<Item = String> {
+    APIS.iter().map(|api| {
+        let version = api.versions.first().copied().unwrap_or_default();
+        let group = version.split_once('/').map_or("", |(group, _)| group);
+        format!("{group}/{}", api.plural)
+    })
+}
 
 /// A cluster, by its API.
 #[derive(Debug)]
@@ -53,6 +66,7 @@ pub struct Kubernetes {
     troubles: BTreeMap<Resource, String>,
     here: Vec<Known>,
     told: Option<State>,
+    judge: Option<Judge>,
 }
 
 /// What is told besides names.
@@ -75,7 +89,15 @@ impl Kubernetes {
             troubles: BTreeMap::new(),
             here: Vec::new(),
             told: None,
+            judge: None,
         }
+    }
+
+    /// Who judges by the cluster's policies hears of them here.
+    #[must_use]
+    pub fn judging(self, amendments: mpsc::Sender<Amendment>, corners: Settings) -> Self {
+        let judge = Some(Judge::new(amendments, corners));
+        Self { judge, ..self }
     }
 
     fn take(&mut self, api: &'static Api, told: Told) {
@@ -101,6 +123,12 @@ impl Kubernetes {
             Change::Put(id, json) => {
                 let put = self.cluster.put(resource, version, &id, json.get());
                 if let Err(why) = put {
+                    let is_policy = matches!(resource, Resource::Policies(_));
+                    if let Some(judge) = self.judge.as_mut().filter(|_| is_policy)
+                        && !judge.refuse(resource, &id, json.get())
+                    {
+                        return; // that was said before
+                    }
                     let called = format!("{} {}/{}", resource.kind(), id.namespace, id.name);
                     tracing::warn!("{} can't be used: {}", clean(&called), clean(&why.0));
                 }
@@ -148,6 +176,11 @@ impl Kubernetes {
         let members = self.cluster.members();
         let here = self.names.here(members, &self.node);
         let held = self.names.change(members, &changes.holders);
+        if let Some(judge) = self.judge.as_mut().filter(|_| is_complete)
+            && !judge.tell(&self.cluster, &changes).await
+        {
+            return false;
+        }
         if held.is_empty() && here == self.here && self.told.as_ref() == Some(&state) {
             return true;
         }

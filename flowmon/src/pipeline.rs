@@ -17,7 +17,7 @@ use std::{future::Future, io};
 
 use flowmon_common::{Counter, Totals};
 use tokio::{
-    sync::oneshot,
+    sync::{mpsc, oneshot},
     time::{Duration, MissedTickBehavior, interval_at, sleep},
 };
 
@@ -26,6 +26,7 @@ use crate::{
     flow::FlowTable,
     identity::Known,
     kernel::{self, Datapath, Diagnostics, Events},
+    kubernetes::Kubernetes,
     model::{Finding, Report, Summary},
     netlink::{self, LinkWatch},
     settings::Watch,
@@ -51,6 +52,9 @@ const COMPARE_AFTER: Duration = Duration::from_secs(1);
 const COMPARE_EVERY: Duration = Duration::from_secs(5);
 /// What is under way from a veth's counter to the hook is there long before so many times so long.
 const UNDER_WAY: (u32, Duration) = (25, Duration::from_millis(20));
+
+/// What becomes of policies, on its way.
+const AMENDMENTS: usize = 16;
 
 /// Why a watch could not start or go on.
 #[derive(Debug, thiserror::Error)]
@@ -118,6 +122,22 @@ struct Pipeline {
     drained: Option<Totals>,
 }
 
+/// The API of Kubernetes, if it is asked, and the policies that are in force there.
+fn of_cluster(settings: &Watch) -> Option<(Kubernetes, Policies)> {
+    let kubernetes = identities::kubernetes(settings.places.kubernetes.as_ref()?);
+    let (sender, amendments) = mpsc::channel(AMENDMENTS);
+    let corners = settings.judging.as_ref().map(|judging| judging.corners);
+    let policies = Policies {
+        basis: None,
+        amendments,
+        is_declared: false,
+    };
+    Some((
+        kubernetes.judging(sender, corners.unwrap_or_default()),
+        policies,
+    ))
+}
+
 impl Pipeline {
     async fn start(
         settings: &Watch,
@@ -141,10 +161,13 @@ impl Pipeline {
             );
         }
         let mut clock = Clock::new();
-        let kubernetes = settings.places.kubernetes.as_ref();
+        let (kubernetes, policies) = of_cluster(settings)
+            .map_or((None, policies), |(it, policies)| {
+                (Some(it), Some(policies))
+            });
         let identities = Identities::start(
             &settings.places,
-            kubernetes.map(identities::kubernetes),
+            kubernetes,
             declared,
             attachments.interfaces(),
             &clock.now(),

@@ -110,7 +110,7 @@ pub enum Output {
 /// What verdicts come from.
 #[derive(Debug, Clone)]
 pub struct Judging {
-    /// Files and folders of policies.
+    /// Files and folders of policies; none where the policies are those of a cluster.
     pub policies: Vec<PathBuf>,
     /// Files and folders of who is who.
     pub inventory: Vec<PathBuf>,

@@ -76,17 +76,8 @@ fn the_role_has_exactly_the_verbs_that_are_used() {
             }
         }
     }
-    let used = [
-        "/namespaces",
-        "/nodes",
-        "/pods",
-        "/services",
-        "discovery.k8s.io/endpointslices",
-        "networking.k8s.io/networkpolicies",
-    ];
-    let used = used
-        .iter()
-        .flat_map(|what| ["list", "watch"].map(|verb| format!("{verb} {what}")));
+    let used = flowmon::kubernetes::resources();
+    let used = used.flat_map(|what| ["list", "watch"].map(|verb| format!("{verb} {what}")));
     assert_eq!(rights, used.collect());
     let binding = &objects["ClusterRoleBinding"];
     assert_eq!(binding.pointer("/roleRef/name"), Some(&json!("flowmon")));
@@ -134,6 +125,16 @@ fn the_daemon_set_has_what_a_daemon_keeps_and_no_more() {
             "{mount}"
         );
     }
+    // It asks the API, as this node.
+    let variables = container.get("env").unwrap();
+    let is_set = |variable: &Value| {
+        variable == &json!({"name": "FLOWMON_KUBERNETES", "value": "true"})
+            || variable.get("name") == Some(&json!("FLOWMON_NODE_NAME"))
+                && variable.pointer("/valueFrom/fieldRef/fieldPath")
+                    == Some(&json!("spec.nodeName"))
+    };
+    let set = variables.as_array().unwrap().iter().filter(|it| is_set(it));
+    assert_eq!(set.count(), 2, "{variables}");
     // Every variable is one of flowmon's.
     for variable in container.get("env").unwrap().as_array().unwrap() {
         let name = variable.get("name").unwrap().as_str().unwrap();

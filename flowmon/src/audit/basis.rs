@@ -1,6 +1,9 @@
 //! What flows are judged by, and how it comes to who judges.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use crate::policy::{
     Inventory, PolicySet, Ruleset, Settings,
@@ -16,6 +19,9 @@ pub struct Basis {
     pub ruleset: Ruleset,
     /// Policies in force, by kind.
     pub policies: BTreeMap<&'static str, usize>,
+    /// Namespaces of policies that are in force and can't be used, so that it is not known what they
+    /// let pass; the empty one stands for all.
+    pub unknown: BTreeSet<Arc<str>>,
 }
 
 impl Basis {
@@ -29,6 +35,7 @@ impl Basis {
             ruleset: Ruleset::compile(policies, &inventory, settings),
             inventory,
             policies: by_kind,
+            unknown: BTreeSet::new(),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Flows judged while they go on: by a basis that changes, and by names that become known.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     hash::{BuildHasher as _, Hash},
     net::IpAddr,
     sync::Arc,
@@ -31,6 +31,8 @@ pub struct Live {
     /// There are policies, by which the ruleset was made.
     has_basis: bool,
     policies: BTreeMap<&'static str, usize>,
+    /// As in the basis.
+    unknown: BTreeSet<Arc<str>>,
     refused: u64,
     pods: Pods,
     account: Account,
@@ -73,6 +75,7 @@ impl Live {
             ),
             has_basis: false,
             policies: BTreeMap::new(),
+            unknown: BTreeSet::new(),
             refused: 0,
             pods: Pods::default(),
             account: Account::new(false, FLOWS, GROUPS),
@@ -106,6 +109,7 @@ impl Live {
         self.ruleset = basis.ruleset;
         self.pods.begin(basis.inventory, &mut self.ruleset);
         self.policies = basis.policies;
+        self.unknown = basis.unknown;
         self.has_basis = true;
         self.forget();
     }
@@ -180,7 +184,7 @@ impl Live {
 
     fn bucket(&mut self, observed: &Observed<'_>) -> u32 {
         let flow = self.flow(observed);
-        let judgement = if self.has_basis {
+        let judgement = if self.has_basis && !self.is_unknown(&flow) {
             judge(&flow, &Who::default(), |it| self.ruleset.judge(it))
         } else {
             unknown_policies(&flow)
@@ -188,6 +192,17 @@ impl Live {
         let pods = &self.pods;
         let talk = || talk(pods, &flow, observed);
         self.account.bucket(judgement, None, talk, &flow)
+    }
+
+    /// Is there a policy that can't be used, and may be about it?
+    fn is_unknown(&self, flow: &Flow) -> bool {
+        let ends = [&flow.local, &flow.remote].into_iter().flatten();
+        let mut pods = ends.filter_map(|end| {
+            let pod = end.pod.as_ref();
+            pod.or_else(|| self.pods.with(end.address))
+        });
+        !self.unknown.is_empty()
+            && (self.unknown.contains("") || pods.any(|pod| self.unknown.contains(&pod.namespace)))
     }
 
     fn flow(&self, observed: &Observed<'_>) -> Flow {

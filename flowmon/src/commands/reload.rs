@@ -36,13 +36,18 @@ const POLL: Duration = Duration::from_secs(10);
 /// Amendments on their way.
 const QUEUE: usize = 16;
 
-/// What a watch begins with: policies, if it judges, and whom the user declared. Policies and inventory
-/// are followed; with `on_hangup`, SIGHUP has them read again.
+/// What a watch begins with: policies, if it judges by files, and whom the user declared. Policies and
+/// inventory are followed; with `on_hangup`, SIGHUP has them read again.
 pub(super) fn begin(
     watch: &Watch,
     on_hangup: bool,
 ) -> Result<(Option<Policies>, Vec<Known>), Failure> {
     let judging = watch.judging.as_ref();
+    let judging = judging.filter(|judging| !judging.policies.is_empty());
+    if judging.is_some() && watch.places.kubernetes.is_some() {
+        let message = "with --kubernetes, policies are those of the cluster: leave out --policies";
+        return Err(Failure::new(Exit::Usage, message));
+    }
     let policies = judging.map(|judging| follow(judging, on_hangup));
     let policies = policies.transpose()?;
     let basis = policies
@@ -80,6 +85,7 @@ fn follow(judging: &Judging, on_hangup: bool) -> Result<Policies, Failure> {
     Ok(Policies {
         basis: Some(basis),
         amendments,
+        is_declared: true,
     })
 }
 

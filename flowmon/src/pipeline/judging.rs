@@ -29,11 +29,14 @@ pub struct Policies {
     pub basis: Option<Basis>,
     /// What becomes of it.
     pub amendments: mpsc::Receiver<Amendment>,
+    /// Its inventory is what the user declares. Otherwise it is of a source that says itself who is who.
+    pub is_declared: bool,
 }
 
 pub(super) struct Judging {
     live: Live,
     amendments: mpsc::Receiver<Amendment>,
+    is_declared: bool,
     stale: Stale,
     /// When what is stale may be judged again.
     due: Option<Instant>,
@@ -54,6 +57,7 @@ impl Judging {
         Self {
             live: Live::new(policies.basis),
             amendments: policies.amendments,
+            is_declared: policies.is_declared,
             stale: Stale::default(),
             due: None,
             rested: Instant::now(),
@@ -76,8 +80,10 @@ impl Judging {
     /// Takes it in. Returns whom the inventory knows, if that may be others than before.
     pub(super) fn amend(&mut self, amendment: Amendment) -> Option<Vec<Known>> {
         let is_same = match &amendment {
-            Amendment::Whole(basis) => basis.inventory == *self.live.inventory(),
-            Amendment::Pod(..) | Amendment::Refused => true,
+            Amendment::Whole(basis) if self.is_declared => {
+                basis.inventory == *self.live.inventory()
+            }
+            _ => true,
         };
         if self.live.amend(amendment) {
             self.stale.all = true;

@@ -1,7 +1,15 @@
-//! Flows judged while they are watched, by policies and inventory in files.
+//! Flows judged while they are watched, by policies and inventory in files or in Kubernetes.
 #![expect(clippy::indexing_slicing, reason = "a test may fail by panicking")]
 
+mod cluster;
 mod files;
+#[expect(
+    dead_code,
+    unreachable_pub,
+    reason = "the tests of the source use more of it"
+)]
+#[path = "../../../flowmon/tests/support/kube_api.rs"]
+mod kube_api;
 mod names;
 mod rate;
 mod shop;
