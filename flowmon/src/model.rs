@@ -8,6 +8,7 @@ mod flow;
 mod identity;
 mod instant;
 mod interface;
+mod labels;
 mod latency;
 mod record;
 mod tcp;
@@ -21,8 +22,9 @@ pub use finding::{
     Amount, Connections, Finding, MANY_TARGETS, Scan, WitnessCount, Witnessed, odd_frames,
 };
 pub use flow::{Direction, Flow, Icmp, Protocol};
-pub use identity::{EndpointKind, Identity, IdentitySource, Labels, NamedPort};
+pub use identity::{EndpointKind, Identity, IdentitySource, NamedPort};
 pub use interface::{Interface, InterfaceCounters, LinkLayer, Peer};
+pub use labels::Labels;
 pub use latency::{Latency, Quantiles, latency};
 pub use record::{Endpoint, FlowRecord, Moments, Summary};
 pub use tcp::TcpState;

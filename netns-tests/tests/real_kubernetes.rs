@@ -1,6 +1,10 @@
 //! A real API server, with a real etcd, whose policies change while flows go on. Run by
 //! `scripts/test-kubernetes`, which says where they are.
-#![expect(clippy::indexing_slicing, reason = "a test may fail by panicking")]
+#![expect(
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "a test may fail by panicking, and what a real cluster says is worth seeing"
+)]
 
 use std::{
     env,

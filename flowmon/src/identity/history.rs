@@ -6,6 +6,8 @@ use std::{
     sync::Arc,
 };
 
+use foldhash::fast::RandomState;
+
 use crate::model::Identity;
 
 /// We may hear of somebody so long after they got their address.
@@ -31,7 +33,7 @@ pub(super) enum Holder {
 /// The holders of all addresses. Times are `CLOCK_MONOTONIC`, ns.
 #[derive(Debug, Default)]
 pub(super) struct History {
-    spans: HashMap<IpAddr, Vec<Span>>,
+    spans: HashMap<IpAddr, Vec<Span>, RandomState>,
 }
 
 #[derive(Debug)]

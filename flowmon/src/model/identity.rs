@@ -1,11 +1,10 @@
 //! Who is at an end of a flow.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use serde::Serialize;
 
-/// Labels of a pod, container, namespace or node.
-pub type Labels = BTreeMap<Arc<str>, Arc<str>>;
+use super::Labels;
 
 /// What somebody at an end of a flow is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]

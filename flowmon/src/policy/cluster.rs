@@ -3,6 +3,7 @@
 //! Kept lean: of each object only what judging and naming need. An object that can't be used is
 //! known to be there, and what it would have said is known not to be known.
 
+mod shared;
 mod size;
 #[cfg(test)]
 mod tests;
@@ -18,6 +19,7 @@ use super::{
     inventory::{Item, Node, PodId, Service, Slice},
     model::Kind,
 };
+use shared::Shared;
 use size::Size;
 
 /// Bytes of all that is kept, some 200,000 pods: who says more is not believed.
@@ -59,6 +61,7 @@ pub struct Cluster {
     /// Objects that were there before a list was begun, and were not in it so far.
     unseen: HashMap<Resource, BTreeSet<ObjectId>>,
     size: usize,
+    shared: Shared,
     changes: Changes,
 }
 
@@ -182,8 +185,9 @@ impl Cluster {
         id: &ObjectId,
         json: &str,
     ) -> Result<(), Unusable> {
-        let item = item(resource, version, json)?;
+        let mut item = item(resource, version, json)?;
         size::check(&item, id).map_err(Unusable)?;
+        self.shared.share(&mut item);
         match item {
             Item::Namespace(name, labels) => {
                 let before = self.inventory.namespaces.get(&name);

@@ -212,3 +212,69 @@ fn without_the_right_to_see_policies_nothing_is_guessed() -> TestResult {
     watch.stop();
     Ok(())
 }
+
+/// Memory of a process, in bytes: now, and the most that it ever was.
+fn memory(pid: u32) -> Result<[u64; 2], Box<dyn std::error::Error>> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let of = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
+        let number = line.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
+        number.unwrap_or_default() * 1024
+    };
+    Ok([of("VmRSS:"), of("VmHWM:")])
+}
+
+/// Everything that 20,000 pods take: in the mirror of the cluster, in the ruleset, by address.
+#[test]
+#[expect(clippy::print_stdout, reason = "the numbers are worth seeing")]
+fn twenty_thousand_pods_fit() -> TestResult {
+    const PODS_ELSEWHERE: u32 = 20_000;
+    const MOST: u64 = 60_000_000;
+    if !require_root("twenty_thousand_pods_fit") {
+        return Ok(());
+    }
+    let cluster = Cluster::new()?;
+    cluster.policy("green", &["blue"]);
+    let watch = || {
+        let mut watch = cluster.watch();
+        watch.wait_for_stderr("judging by 1 policies and");
+        // And has passed on all that it knows.
+        cluster.send()?;
+        watch.wait_for_record(is(PORT, "allowed", "rule-matched"));
+        let memory = memory(watch.pid())?;
+        watch.stop();
+        Ok::<_, Box<dyn std::error::Error>>(memory)
+    };
+    let [few, most_for_few] = watch()?;
+    for number in 0..PODS_ELSEWHERE {
+        let (name, app) = (
+            format!("app-{number:08}-x7k2p"),
+            format!("app-{}", number / 20),
+        );
+        let [a, b, ..] = number.to_be_bytes().map(u32::from)[2..] else {
+            continue;
+        };
+        let node = format!("node-{}", number / 40);
+        let mut pod = pod("many", &name, &node, &format!("10.9.{a}.{b}"), &app);
+        let mut labels = json!({"app": app, "app.kubernetes.io/instance": app, "tier": "web",
+            "pod-template-hash": format!("{:010}", number / 20)});
+        // As a StatefulSet or a Job has it.
+        if number % 5 == 0 {
+            labels["apps.kubernetes.io/pod-index"] = json!(number.to_string());
+        }
+        pod["metadata"]["labels"] = labels;
+        cluster.api.put(PODS, &pod);
+    }
+    let [many, most_for_many] = watch()?;
+    let (held, peak) = (
+        many.saturating_sub(few),
+        most_for_many.saturating_sub(most_for_few),
+    );
+    println!(
+        "20,000 pods: {} KB, at most {} KB on the way",
+        held / 1000,
+        peak / 1000
+    );
+    assert!(held < MOST, "{held} bytes");
+    Ok(())
+}

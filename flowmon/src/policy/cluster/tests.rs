@@ -353,3 +353,32 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_many_have_in_common_is_kept_once_and_not_for_ever() {
+    let mut cluster = Cluster::default();
+    for number in 0..4 {
+        let address = format!("10.0.0.{number}");
+        put(
+            &mut cluster,
+            Resource::Pods,
+            &pod(&format!("p{number}"), "same", &address),
+        )
+        .unwrap();
+    }
+    let first = cluster.members().pods.values().next().unwrap();
+    assert_eq!(first.labels.shared_by(), 5, "four pods, and who keeps it");
+    let copy = cluster.inventory();
+    let copied = copy.pods.values().next().unwrap();
+    assert_eq!(copied.labels.shared_by(), 9);
+    drop(copy);
+    for number in 0..10_000 {
+        put(
+            &mut cluster,
+            Resource::Pods,
+            &pod("p0", &number.to_string(), "10.0.0.1"),
+        )
+        .unwrap();
+    }
+    assert!(cluster.shared.kept() < 3000, "{}", cluster.shared.kept());
+}
