@@ -109,7 +109,7 @@ impl Kubernetes {
                 }
             }
             Told::Trouble(why) => {
-                self.troubles.insert(resource, clean(&why).to_string());
+                self.troubles.insert(resource, why);
             }
             Told::Fine => {
                 self.troubles.remove(&resource);

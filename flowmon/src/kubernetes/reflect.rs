@@ -20,6 +20,8 @@ const PAGE: u32 = 500;
 const MOST_PAGES: u32 = 20_000;
 /// What a version, or the place where a list goes on, may be long.
 const LONGEST_TOKEN: usize = 16 << 10;
+/// Characters of what is no answer that are told.
+const LONGEST_CITATION: usize = 200;
 /// A watch that the server ends is not asked for longer than this.
 const WATCH: Duration = Duration::from_mins(5);
 /// One that lasted so long was a good one.
@@ -348,7 +350,9 @@ fn object(json: &RawValue) -> Result<(ObjectId, String), Fault> {
 
 #[expect(clippy::needless_pass_by_value, reason = "for map_err")]
 fn garbled(error: serde_json::Error) -> Fault {
-    Fault::Garbled(error.to_string())
+    // It may cite all that was said.
+    let why = error.to_string();
+    Fault::Garbled(why.chars().take(LONGEST_CITATION).collect())
 }
 
 /// Percent-encoding (RFC 3986, section 2.1).

@@ -168,6 +168,15 @@ fn lists_without_an_end_or_a_version_are_refused() {
     pods.page(&page("7", "on", &[])).unwrap_err();
 }
 
+#[test]
+fn of_nonsense_little_is_told() {
+    let mut pods = of("pods");
+    let nonsense = json!({"metadata": "x".repeat(1 << 20)}).to_string();
+    let fault = pods.page(nonsense.as_bytes()).unwrap_err();
+    let (_, trouble) = pods.failed(&fault);
+    assert!(trouble.unwrap().len() < 300);
+}
+
 #[derive(Debug, Clone)]
 enum Answer {
     Page(bool),
