@@ -150,15 +150,11 @@ fn a_cluster_need_not_have_everything() {
     let mut asked = Asked::of(&api);
     asked.until_whole();
     assert_eq!(asked.trouble, None);
+    api.until_asked(&format!("{BETA_SLICES}?watch"));
     let requests = api.asked();
     for path in [BETA_SLICES, ADMIN] {
         let times = requests.iter().filter(|it| it.starts_with(path));
         assert!(times.count() >= 1, "{path} in {requests:?}");
     }
-    assert!(
-        requests
-            .iter()
-            .any(|it| it.starts_with(&format!("{BETA_SLICES}?watch")))
-    );
     assert!(requests.iter().any(|it| it.starts_with(NETWORK_POLICIES)));
 }

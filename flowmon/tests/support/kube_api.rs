@@ -208,9 +208,9 @@ impl Api {
         self.state().asked.clone()
     }
 
-    /// Waits until it is asked for this.
+    /// Waits until it is asked for something that begins so.
     pub fn until_asked(&self, what: &str) {
-        let is_asked = |state: &mut State| state.asked.iter().any(|asked| asked == what);
+        let is_asked = |state: &mut State| state.asked.iter().any(|asked| asked.starts_with(what));
         let (lock, changed) = &*self.shared;
         let state = lock.lock().unwrap_or_else(PoisonError::into_inner);
         let waited = changed.wait_timeout_while(state, PATIENCE, |state| !is_asked(state));
