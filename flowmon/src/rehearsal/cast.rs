@@ -112,11 +112,12 @@ impl Cast {
         casting.cast
     }
 
-    /// Entries that flows take in the datapath's map: each probe two, and everybody's neighbour
-    /// discovery some, of whom nobody is more than one at a time.
+    /// Room for flows that none of them is evicted: each probe has two, and everybody some of
+    /// neighbour discovery. An LRU map evicts before it is full, as each CPU keeps free entries aside.
     pub fn entries(&self) -> u32 {
+        const LEAST: usize = 16_384;
         let entries = self.probes.len() * 2 + self.seats() * 32;
-        u32::try_from(entries).unwrap_or(u32::MAX)
+        u32::try_from((entries * 4).max(LEAST)).unwrap_or(u32::MAX)
     }
 
     /// Everybody.
