@@ -15,7 +15,7 @@ use flowmon::{
 };
 use flowmon_common::{Ended, Totals};
 use netns_tests::{
-    Finished, PrivateMounts, Watch, counted, flowmon, interface_counters, require_root, tool,
+    Finished, PrivateMounts, Said, Watch, counted, flowmon, interface_counters, require_root, tool,
 };
 use serde_json::{Value, json};
 
@@ -179,6 +179,9 @@ fn killed_fifty_times_it_counts_everything() -> TestResult {
     let a = network.add(&mut daemon, "a", 2)?;
     let b = network.add(&mut daemon, "b", 3)?;
     daemon.kill();
+    let log = std::env::temp_dir().join(format!("flowmon-killed-{}.jsonl", std::process::id()));
+    let path = log.to_string_lossy();
+    let run = ["--iface", "cni0", "--listen", "127.0.0.1:0", "--log", &path];
     let stop = AtomicBool::new(false);
     let mut pings = 0;
     std::thread::scope(|scope| -> TestResult {
@@ -207,10 +210,12 @@ fn killed_fifty_times_it_counts_everything() -> TestResult {
         let mut seed = u64::from(std::process::id());
         for round in 0..KILLS {
             // While it starts, or when it is at work.
-            let mut daemon = Watch::spawn(
-                network.lab.node(),
-                &[&DAEMON[..], &["--interval", "50ms"]].concat(),
-            );
+            let often = ["--interval", "50ms"];
+            let mut daemon = if round % 4 < 2 {
+                Watch::daemon(network.lab.node(), &[&run[..], &often].concat())
+            } else {
+                Watch::spawn(network.lab.node(), &[&DAEMON[..], &often].concat())
+            };
             let wait = if round % 2 == 0 {
                 random(&mut seed, 400)
             } else {
@@ -237,6 +242,12 @@ fn killed_fifty_times_it_counts_everything() -> TestResult {
     let flow = counted(ended.said.one(&flow));
     assert_eq!((flow.tx.packets, flow.rx.packets), (pings, pings));
     assert_eq!(ended.said.summary.pointer("/interfaces"), Some(&json!(2)));
+    // A start cuts off the half of a line that the one before may have left: only the last can be.
+    let logged = fs::read_to_string(&log)?;
+    fs::remove_file(&log)?;
+    let whole = logged.rsplit_once('\n').map_or("", |(whole, _)| whole);
+    let lines: Vec<String> = whole.lines().map(str::to_owned).collect();
+    assert!(!Said::parse(&lines).records.is_empty(), "nothing is logged");
     // What is lost by being killed is where a few flows' packets belong, of those that ended.
     let unattributed = ended.said.sum("unattributed").tx.packets;
     let totals = ended.said.sum("totals").tx.packets;
