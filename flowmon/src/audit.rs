@@ -20,6 +20,6 @@ pub use basis::{Amendment, Basis};
 pub use findings::{Change, Counts, Findings, Group};
 pub use judge::{End, Flow, Judged, Judgement, NotJudged, judge};
 pub use live::{Live, Observed, Word};
-pub use pods::Behind;
+pub use pods::{Behind, is_for_many};
 pub(crate) use recent::Recent;
 pub use who::{Party, Who};

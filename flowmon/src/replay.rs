@@ -8,7 +8,7 @@ mod record;
 mod text;
 
 pub use identity::{Identities, Identity};
-pub use record::{Address, Counted, Endpoint, Record, Remote, SummaryLine, Tcp};
+pub use record::{Address, Counted, Endpoint, Record, Recorded, Remote, SummaryLine, Tcp};
 pub use text::Text;
 
 use std::io;

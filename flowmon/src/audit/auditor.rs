@@ -145,6 +145,7 @@ mod tests {
             protocol: Protocol::Ip(6),
             icmp: None,
             at_host: false,
+            is_astray: false,
             local: end(from, 40_000),
             remote: end(1, port),
         }

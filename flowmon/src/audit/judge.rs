@@ -21,6 +21,8 @@ pub struct Flow {
     pub icmp: Option<Icmp>,
     /// The endpoint is the host itself, which no policy binds.
     pub at_host: bool,
+    /// It came to the endpoint, and was for an address that is not the endpoint's.
+    pub is_astray: bool,
     /// The endpoint's end; none when it is not IP.
     pub local: Option<End>,
     /// The peer's end, alike.
@@ -131,6 +133,7 @@ impl Flow {
             protocol: flow.protocol(),
             icmp: flow.icmp(),
             at_host,
+            is_astray: false,
             local: flow.local_ip().map(|it| end(it, local_port, local)),
             remote: flow.remote_ip().map(|it| end(it, remote_port, remote(it))),
         }
@@ -196,10 +199,17 @@ pub fn judge(flow: &Flow, who: &Who, verdicts: impl Fn(&Connection) -> Verdicts)
     if let Some(why) = flow.is_apart() {
         return Judgement::Not(why);
     }
+    let if_for_it = |received: policy::Verdict| match received.outcome {
+        Outcome::Denied if flow.is_astray => policy::Verdict {
+            policy: received.policy,
+            ..undecided(Reason::OtherDestination)
+        },
+        _ => received,
+    };
     let opened_by = |direction| -> Option<(Option<policy::Verdict>, Option<policy::Verdict>)> {
         let Verdicts { egress, ingress } = verdicts(&flow.connection(direction)?);
         Some(match direction {
-            Direction::Ingress => (ingress, egress),
+            Direction::Ingress => (ingress.map(if_for_it), egress),
             Direction::Egress | Direction::Unknown => (egress, ingress),
         })
     };
@@ -271,6 +281,7 @@ mod tests {
             protocol: Protocol::Ip(protocol),
             icmp: None,
             at_host: false,
+            is_astray: false,
             local: Some(end(5, Some(43210))),
             remote: Some(end(9, Some(6379))),
         }
@@ -363,6 +374,28 @@ mod tests {
                 Reason::UnknownDirection,
                 Some(Outcome::Undecided)
             )(unknown)
+        );
+    }
+
+    #[test]
+    fn nobody_is_blamed_for_what_was_for_somebody_else() {
+        let astray = |direction, outcome| {
+            let flow = Flow {
+                is_astray: true,
+                ..flow(direction, 6)
+            };
+            judge(&flow, &Who::default(), |_| Verdicts {
+                egress: None,
+                ingress: Some(word(outcome, Reason::RuleMatched)),
+            })
+        };
+        assert_eq!(
+            astray(Direction::Ingress, DENIED),
+            is(Outcome::Undecided, Reason::OtherDestination, None)(Direction::Ingress)
+        );
+        assert_eq!(
+            astray(Direction::Ingress, ALLOWED),
+            is(ALLOWED, Reason::RuleMatched, None)(Direction::Ingress)
         );
     }
 

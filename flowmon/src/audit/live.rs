@@ -211,12 +211,18 @@ impl Live {
             endpoint,
             remote,
         } = observed;
-        Flow::of(
+        let flow = Flow::of(
             flow,
             endpoint.identity.kind == EndpointKind::Host,
             self.pods.behind(endpoint.ifindex).cloned(),
             |address| self.pods.called((*remote)?, address),
-        )
+        );
+        let local = flow.local.as_ref().map(|end| end.address);
+        let is_for_it = |it| self.pods.may_have(endpoint.ifindex, it);
+        Flow {
+            is_astray: flow.direction != Direction::Egress && !local.is_none_or(is_for_it),
+            ..flow
+        }
     }
 }
 

@@ -188,6 +188,31 @@ impl Pods {
         self.learned.get(&ifindex)?.id.as_ref()
     }
 
+    /// May who is behind an interface have this address? Not if others of that family are known to be theirs,
+    /// nor if it is nobody's own. Of link-local addresses nobody tells.
+    pub(super) fn may_have(&self, ifindex: u32, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        if is_for_many(address) {
+            return false;
+        }
+        let is_link_local = match address {
+            IpAddr::V4(it) => it.is_link_local(),
+            IpAddr::V6(it) => it.is_unicast_link_local(),
+        };
+        let Some(learned) = self.learned.get(&ifindex).filter(|_| !is_link_local) else {
+            return true;
+        };
+        let declared = learned
+            .id
+            .as_ref()
+            .and_then(|id| self.inventory.pods.get(id));
+        let declared = declared.into_iter().flat_map(|pod| &pod.addresses);
+        let known = learned.addresses.iter().chain(declared);
+        let known = known.map(IpAddr::to_canonical);
+        let mut alike = known.filter(|known| known.is_ipv4() == address.is_ipv4());
+        alike.clone().next().is_none() || alike.any(|known| known == address)
+    }
+
     /// The pod that is called so, and has this address.
     pub(super) fn called(&self, identity: &Identity, address: IpAddr) -> Option<PodId> {
         self.claims.called(identity, &[address])
@@ -410,6 +435,14 @@ impl Claims {
             EndpointKind::Container | EndpointKind::Netns => by_address().or_else(by_name),
             _ => None,
         }
+    }
+}
+
+/// Multicast, and broadcast to a whole link (RFC 919).
+pub const fn is_for_many(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(it) => it.is_multicast() || it.is_broadcast(),
+        IpAddr::V6(it) => it.is_multicast(),
     }
 }
 

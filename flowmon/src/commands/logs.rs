@@ -11,8 +11,9 @@ use std::{
 
 use super::{Exit, Failure};
 use crate::{
-    audit::{End, Flow, When},
-    policy::inventory::PodId,
+    audit::{self, End, Flow, When},
+    model::Direction,
+    policy::{Reason, inventory::PodId},
     replay::{Endpoint, Entry, Log, Record, Remote, SummaryLine, Text},
     sinks::escaped,
 };
@@ -192,6 +193,7 @@ pub(super) fn flow(record: &Record<'_>) -> Flow {
         protocol: record.protocol,
         icmp: record.icmp,
         at_host: endpoint.kind.as_deref() == Some("host"),
+        is_astray: record.direction != Direction::Egress && is_astray(record),
         local: local.ip.map(|address| End {
             address: address.to_canonical(),
             port: local.port,
@@ -205,6 +207,14 @@ pub(super) fn flow(record: &Record<'_>) -> Flow {
             name: remote.other_name(),
         }),
     }
+}
+
+/// Is it for an address that is nobody's own, or did the watcher, who knew the endpoint's, find it was for
+/// another's?
+fn is_astray(record: &Record<'_>) -> bool {
+    let other = Reason::OtherDestination.label();
+    let recorded = || record.recorded()?.reason;
+    record.local.ip.is_some_and(audit::is_for_many) || recorded().as_deref() == Some(other)
 }
 
 /// What a record says of who is behind an end.

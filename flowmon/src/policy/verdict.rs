@@ -109,13 +109,15 @@ pub enum Reason {
     UnknownDirection,
     /// Which pod it was seen at is not known: said by who asks.
     UnknownEndpoint,
+    /// It was for an address that is not the endpoint's, and came to it all the same: said by who asks.
+    OtherDestination,
     /// Which policies there are is not known yet: said by who asks.
     UnknownPolicies,
 }
 
 impl Reason {
     /// Every one.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::RuleMatched,
         Self::NoRuleMatched,
         Self::NotIsolated,
@@ -134,6 +136,7 @@ impl Reason {
         Self::AmbiguousAddress,
         Self::UnknownDirection,
         Self::UnknownEndpoint,
+        Self::OtherDestination,
         Self::UnknownPolicies,
     ];
 
@@ -158,6 +161,7 @@ impl Reason {
             Self::AmbiguousAddress => "ambiguous-address",
             Self::UnknownDirection => "unknown-direction",
             Self::UnknownEndpoint => "unknown-endpoint",
+            Self::OtherDestination => "other-destination",
             Self::UnknownPolicies => "unknown-policies",
         }
     }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, de};
 use serde_json::value::RawValue;
 
 use super::{Entry, Text};
-use crate::model::{Direction, FlowEvent, Icmp, Protocol};
+use crate::model::{Direction, FlowEvent, Icmp, Outcome, Protocol};
 
 const FLOW: &str = "flowmon.flow.v1";
 const SUMMARY: &str = "flowmon.summary.v1";
@@ -63,6 +63,16 @@ pub struct Record<'a> {
     /// The verdict that was recorded, `null` too.
     #[serde(borrow, default, deserialize_with = "present")]
     pub verdict: Option<&'a RawValue>,
+}
+
+/// What a record says of the verdict.
+#[derive(Debug, Deserialize)]
+pub struct Recorded<'a> {
+    /// What it came to.
+    pub outcome: Outcome,
+    /// Why.
+    #[serde(borrow)]
+    pub reason: Option<Text<'a>>,
 }
 
 /// Where a flow was seen.
@@ -144,6 +154,11 @@ impl Record<'_> {
             tx: self.tx.traffic(),
             rx: self.rx.traffic(),
         }
+    }
+
+    /// The verdict that was recorded, where there is one that can be read.
+    pub fn recorded(&self) -> Option<Recorded<'_>> {
+        serde_json::from_str(self.verdict?.get()).ok().flatten()
     }
 }
 

@@ -157,10 +157,15 @@ impl Needs {
             let pairings: Vec<Pairing> = connections
                 .flat_map(|connection| ruleset.pairings(&connection))
                 .collect();
-            if flow.direction == Direction::Unknown {
+            let unsure = match flow.direction {
+                Direction::Unknown => Some(Reason::UnknownDirection),
+                _ if flow.is_astray => Some(Reason::OtherDestination),
+                Direction::Egress | Direction::Ingress => None,
+            };
+            if let Some(reason) = unsure {
                 let mut open = pairings.iter().flat_map(|it| not_allowed(&it.verdicts));
                 if open.next().is_some() {
-                    ask(Why::Undecided(Reason::UnknownDirection));
+                    ask(Why::Undecided(reason));
                 }
                 continue;
             }

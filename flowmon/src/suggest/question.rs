@@ -45,6 +45,9 @@ impl fmt::Display for Why {
             Self::Undecided(Reason::UndefinedProtocol) => out.write_str(
                 "does the network let it through? What policies mean for it is not defined",
             ),
+            Self::Undecided(Reason::OtherDestination) => {
+                out.write_str("is it wanted there? It was for an address that is not the pod's")
+            }
             Self::Undecided(Reason::UnknownPort) => out.write_str("which port was asked?"),
             Self::Undecided(reason) => {
                 write!(out, "what is it to policies? ({})", reason.label())

@@ -201,6 +201,7 @@ mod tests {
             protocol: Protocol::Ip(6),
             icmp: None,
             at_host: false,
+            is_astray: false,
             local: None,
             remote: None,
         };

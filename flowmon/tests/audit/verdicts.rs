@@ -199,6 +199,31 @@ fn names_in_the_record_count_more_than_addresses() {
 }
 
 #[test]
+fn what_was_for_another_address_is_no_violation() {
+    let to_redis = |ip: &str, verdict: Value| {
+        let mut record = record("ingress", (ip, 6380), ("10.1.0.5", 40_000));
+        record["endpoint"] = json!({"kind": "pod", "namespace": "shop", "name": "redis-0"});
+        record["verdict"] = verdict;
+        record
+    };
+    let recorded = json!({"outcome": "undecided", "reason": "other-destination"});
+    let records = [
+        to_redis("10.1.0.9", Value::Null),
+        to_redis("224.0.0.251", Value::Null),
+        // Whose that was, who watched knew.
+        to_redis("10.1.0.77", recorded),
+    ];
+    let log = lines(&[&records[..], &[complete()]].concat());
+    let (records, _) = said(&audit_stdin("-", &["--output", "json"], log.as_bytes()));
+    let reasons = records.iter().map(|it| &it["verdict"]["reason"]);
+    let other = "other-destination";
+    assert_eq!(
+        reasons.collect::<Vec<_>>(),
+        ["no-rule-matched", other, other]
+    );
+}
+
+#[test]
 fn the_difference_is_told_and_only_what_is_newly_denied_fails() {
     let with = |port: u16, outcome: Option<&str>| {
         let mut record = cart_to_redis(port);

@@ -106,6 +106,7 @@ fn for_a_while() {
         let by_caller = [
             Reason::UnknownDirection,
             Reason::UnknownEndpoint,
+            Reason::OtherDestination,
             Reason::UnknownPolicies,
         ]
         .contains(&reason);

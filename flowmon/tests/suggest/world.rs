@@ -83,6 +83,7 @@ pub(crate) fn flow(
         protocol: Protocol::Ip(protocol),
         icmp: None,
         at_host: false,
+        is_astray: false,
         local: Some(end(local)),
         remote: Some(end(remote)),
     }

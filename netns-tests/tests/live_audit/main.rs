@@ -3,6 +3,7 @@
 
 mod cluster;
 mod files;
+mod flooded;
 #[expect(
     dead_code,
     unreachable_pub,

@@ -288,3 +288,35 @@ fn who_is_gone_is_known_until_too_many_are() {
     }
     assert_eq!(egress(&world, 0), Some("unknown-pod"));
 }
+
+#[test]
+fn what_is_not_known_to_be_anothers_may_be_its_address() {
+    let mut ruleset = compiled(&Inventory::default());
+    let identity = Arc::new(Identity::nameless(EndpointKind::Pod));
+    let known: [IpAddr; 1] = ["10.0.0.1".parse().unwrap()];
+    let mut pods = Pods::default();
+    let behind = |ifindex, addresses| Behind {
+        ifindex,
+        identity: &identity,
+        addresses,
+        networks: &[],
+    };
+    let all = [behind(1, &known[..]), behind(2, &[])];
+    pods.learn(all.into_iter(), &[], &mut ruleset);
+    for (ifindex, address, may) in [
+        (1, "10.0.0.1", true),
+        (1, "::ffff:10.0.0.1", true),
+        (1, "10.0.0.2", false),
+        (1, "169.254.1.1", true),
+        (1, "fe80::1", true),
+        (1, "fd00::1", true),
+        (1, "224.0.0.251", false),
+        (2, "10.0.0.2", true),
+        (2, "255.255.255.255", false),
+        (2, "ff02::fb", false),
+        (3, "10.0.0.2", true),
+    ] {
+        let address: IpAddr = address.parse().unwrap();
+        assert_eq!(pods.may_have(ifindex, address), may, "{ifindex} {address}");
+    }
+}

@@ -6,7 +6,7 @@ use crate::{
     audit::{Audit, Judgement, Seen},
     commands::logs::{self, Stopped, Told},
     model::FlowEvent,
-    policy::{Connection, Outcome, Verdicts},
+    policy::{Connection, Verdicts},
     replay::{Identities, Record},
 };
 
@@ -49,7 +49,11 @@ impl<V: Fn(&Connection) -> Verdicts> Feed<V> {
                 connection: identity.connection,
                 totals: record.totals(),
                 ended: record.event == FlowEvent::End,
-                before: if *diff { outcome_before(record) } else { None },
+                before: if *diff {
+                    record.recorded().map(|it| it.outcome)
+                } else {
+                    None
+                },
             };
             let number = audit.note(&seen, || logs::flow(record), || logs::when(record));
             match audit.judgement(number) {
@@ -58,15 +62,4 @@ impl<V: Fn(&Connection) -> Verdicts> Feed<V> {
             }
         })
     }
-}
-
-/// What the recorded verdict came to, where there is one that can be read.
-fn outcome_before(record: &Record<'_>) -> Option<Outcome> {
-    #[derive(serde::Deserialize)]
-    struct Recorded {
-        outcome: Outcome,
-    }
-
-    let recorded: Option<Recorded> = serde_json::from_str(record.verdict?.get()).ok()?;
-    recorded.map(|recorded| recorded.outcome)
 }

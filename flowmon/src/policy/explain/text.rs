@@ -56,6 +56,9 @@ pub(super) const fn why(verdict: &Verdict) -> &'static str {
         }
         Reason::UnknownDirection => "who opened the connection is not known",
         Reason::UnknownEndpoint => "which pod the connection was seen at is not known",
+        Reason::OtherDestination => {
+            "it was for an address that is not the pod's: multicast, broadcast, or a bridge that gives all ports what it knows no port of"
+        }
         Reason::UnknownPolicies => "the policies are not known yet",
     }
 }
