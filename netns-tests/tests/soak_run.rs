@@ -2,7 +2,8 @@
 //! a tiny disk that is mostly full, a runtime hangs, pods come and go, and new flows come all the time. Nothing
 //! is missed, nothing grows.
 //!
-//! `FLOWMON_SOAK_SECONDS` says for how long; `scripts/soak-daemon` does.
+//! `FLOWMON_SOAK_SECONDS` says for how long, `FLOWMON_SOAK_RATE` how many flows are opened a second;
+//! `scripts/soak-daemon` does.
 
 use std::{
     collections::BTreeMap,
@@ -11,6 +12,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, UdpSocket},
     os::unix::net::UnixListener,
     path::Path,
+    str::FromStr,
     sync::atomic::{AtomicBool, Ordering},
     time::{Duration, Instant},
 };
@@ -28,8 +30,17 @@ const DEFAULT: Duration = Duration::from_secs(12);
 const MOST_KILOBYTES: u64 = 200_000;
 /// From when on memory is to be flat: series of endpoints that went stay for 5 minutes.
 const WARM_SECONDS: f64 = 400.0;
-/// New flows a second, each to a peer of its own.
-const FLOOD: u32 = 2000;
+/// New flows a second.
+const RATE: u32 = 2000;
+/// Peers of the flood: `10.79.0.0` and so many after it.
+const PEERS: u32 = 60_000;
+/// Sockets that it comes from: no flow is opened twice while its first is still known.
+const SENDERS: usize = 64;
+
+/// A number of the environment's.
+fn asked<T: FromStr>(name: &str) -> Option<T> {
+    std::env::var(name).ok()?.parse().ok()
+}
 
 /// Nobody may talk to the server, at any time; the rest of the policies is another each time.
 fn declare(site: &Site, number: u64) -> TestResult {
@@ -86,27 +97,34 @@ fn violate(client: &Pod, server: &Pod, stop: &AtomicBool) -> Sent<u64> {
     Ok(count)
 }
 
-/// Flows of one packet each, to a network that is all the node.
-fn flood(site: &Site, client: &Pod, stop: &AtomicBool) -> Sent<u32> {
-    let bind = || UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 9999));
-    let open = |namespace: &flowmon::lab::Namespace| -> Sent<UdpSocket> {
+/// Flows of one packet each, so many a second, to a network that is all the node.
+fn flood(site: &Site, client: &Pod, rate: u32, stop: &AtomicBool) -> Sent<u32> {
+    let open = |namespace: &flowmon::lab::Namespace, port: u16| -> Sent<UdpSocket> {
+        let bind = || UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port));
         let socket = namespace.run(bind).map_err(|error| error.to_string())?;
         socket.map_err(|error| error.to_string())
     };
     // Takes what it is sent, and never answers.
-    let (_receiver, sender) = (open(site.lab.node())?, open(&client.namespace)?);
+    let _receiver = open(site.lab.node(), 9999)?;
+    let senders: Vec<UdpSocket> = (0..SENDERS)
+        .map(|_| open(&client.namespace, 0))
+        .collect::<Result<_, _>>()?;
+    let mut senders = senders.iter().cycle();
+    let (mut sender, mut peers) = (senders.next(), 0..PEERS);
     let began = Instant::now();
     let mut count = 0u32;
     while !stop.load(Ordering::Relaxed) {
-        let due = Duration::from_secs_f64(f64::from(count) / f64::from(FLOOD));
+        let due = Duration::from_secs_f64(f64::from(count) / f64::from(rate));
         std::thread::sleep(due.saturating_sub(began.elapsed()));
-        for _ in 0..FLOOD / 100 {
-            let [high, low] = u16::try_from(count % 60_000)
-                .unwrap_or_default()
-                .to_be_bytes();
-            sender
-                .send_to(&[0; 18], (Ipv4Addr::new(10, 79, high, low), 9999))
-                .map_err(|error| error.to_string())?;
+        for _ in 0..rate / 100 {
+            let peer = peers.next().unwrap_or_else(|| {
+                sender = senders.next();
+                peers = 1..PEERS;
+                0
+            });
+            let peer = Ipv4Addr::from_bits(Ipv4Addr::new(10, 79, 0, 0).to_bits() + peer);
+            let sent = sender.map(|sender| sender.send_to(&[0; 18], (peer, 9999)));
+            sent.transpose().map_err(|error| error.to_string())?;
             count += 1;
         }
     }
@@ -214,9 +232,8 @@ fn while_everything_comes_and_goes_metrics_miss_nothing() -> TestResult {
     if !require_root("while_everything_comes_and_goes_metrics_miss_nothing") {
         return Ok(());
     }
-    let seconds = std::env::var("FLOWMON_SOAK_SECONDS").ok();
-    let seconds = seconds.and_then(|seconds| seconds.parse().ok());
-    let lasting = seconds.map_or(DEFAULT, Duration::from_secs);
+    let lasting = asked("FLOWMON_SOAK_SECONDS").map_or(DEFAULT, Duration::from_secs);
+    let rate = asked("FLOWMON_SOAK_RATE").unwrap_or(RATE);
     let site = Site::new("soak");
     let [client, server] = [("vethclient", 2), ("vethserver", 3)]
         .map(|(name, host)| site.lab.add_pod_at(name, name, &site.lab.host(host)));
@@ -262,7 +279,7 @@ fn while_everything_comes_and_goes_metrics_miss_nothing() -> TestResult {
     let work = std::thread::scope(|scope| -> TestResult<[u64; 5]> {
         let stopping = Stop(&stop);
         let violating = scope.spawn(|| violate(&client, &server, &stop));
-        let flooding = scope.spawn(|| flood(&site, &client, &stop));
+        let flooding = scope.spawn(|| flood(&site, &client, rate, &stop));
         let churning = scope.spawn(|| churn(&site, &stop));
         let reloading = scope.spawn(|| reload(&site, &stop));
         let making_room = scope.spawn(|| make_room(log, &stop));
