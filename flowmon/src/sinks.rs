@@ -3,6 +3,7 @@
 mod escape;
 mod findings;
 mod json;
+mod last_word;
 mod log_file;
 mod log_filter;
 mod prometheus;
@@ -16,6 +17,7 @@ mod writer;
 
 pub use escape::escaped;
 pub use json::Json;
+pub use last_word::LastWord;
 pub use log_file::{LogFile, LogLimits};
 pub use log_filter::{LogFilter, Logged};
 pub use prometheus::{Exposition, FAMILIES, Family, Prometheus};

@@ -1,16 +1,19 @@
 //! `flowmon run`: what is scraped from it, and what it writes down, are what crossed the wire.
 
 use std::{
+    collections::BTreeMap,
     error::Error,
     fs,
     io::Write as _,
     net::{SocketAddr, UdpSocket},
+    path::PathBuf,
 };
 
 use flowmon::lab::{Pod, traffic};
 use flowmon_common::Totals;
 use netns_tests::{Samples, Site, interface_counters, require_root, tool};
 use nix::sys::signal::Signal;
+use serde_json::Value;
 
 type TestResult = Result<(), Box<dyn Error>>;
 
@@ -88,6 +91,12 @@ fn what_is_scraped_and_logged_is_what_crossed_the_wire() -> TestResult {
     all += both;
     assert_eq!(logged.sum("totals"), all);
     logged.assert_complete();
+    // Its last word is of all causes.
+    let lost = logged.summary.pointer("/lost").and_then(Value::as_object);
+    for (cause, count) in lost.ok_or("no causes")? {
+        let told = format!(" lost_{cause}={count} ");
+        assert!(ended.stderr.contains(&told), "{told}: {}", ended.stderr);
+    }
     Ok(())
 }
 
@@ -189,41 +198,68 @@ fn a_violation_that_another_daemon_counted_is_not_counted_again() -> TestResult 
     Ok(())
 }
 
+/// The log's folder becomes a disk without room, until what is returned goes.
+fn full_disk(site: &Site) -> Result<Filler, Box<dyn Error>> {
+    let folder = site.folder.display().to_string();
+    let mount = ["-t", "tmpfs", "-o", "size=4m", "tmpfs", &folder];
+    tool(site.lab.node(), "mount", &mount);
+    let path = site.folder.join("filler");
+    let mut file = fs::File::create(&path)?;
+    while file.write_all(&[0; 4096]).is_ok() {}
+    Ok(Filler { _file: file, path })
+}
+
+struct Filler {
+    _file: fs::File,
+    path: PathBuf,
+}
+
+impl Drop for Filler {
+    /// Space comes back when nobody has the file open, which is right after this.
+    fn drop(&mut self) {
+        let _removed = fs::remove_file(&self.path);
+    }
+}
+
+/// Pings, each a flow of its own, until the log has lost some: the page that it had begun may still take
+/// a few. Returns how many it took.
+fn ping_until_lost(
+    site: &Site,
+    address: SocketAddr,
+    a: &Pod,
+    b: &Pod,
+) -> Result<u16, Box<dyn Error>> {
+    for id in 1..500 {
+        ping(a, b, id, 1)?;
+        if lost(&site.scrape(address)) > 0 {
+            return Ok(id);
+        }
+    }
+    Err("nothing was lost".into())
+}
+
+fn lost(samples: &Samples) -> u64 {
+    samples.sum("flowmon_lost_total", &["what=\"sink_queue\""])
+}
+
 #[test]
 fn a_full_disk_costs_records_that_are_counted_and_no_more() -> TestResult {
     if !require_root("a_full_disk_costs_records_that_are_counted_and_no_more") {
         return Ok(());
     }
     let site = Site::new("full");
-    let folder = site.folder.display().to_string();
-    let mount = ["-t", "tmpfs", "-o", "size=64k", "tmpfs", &folder];
-    tool(site.lab.node(), "mount", &mount);
+    let filler = full_disk(&site)?;
     let (mut daemon, address) = site.start(&[]);
     let a = site.add(&mut daemon, "a", 2)?;
     let b = site.add(&mut daemon, "b", 3)?;
-    // As much as there is room for, whatever the file system takes for itself.
-    let filler = site.folder.join("filler");
-    let mut file = fs::File::create(&filler)?;
-    while file.write_all(&[0; 4096]).is_ok() {}
-    let lost = |samples: &Samples| samples.sum("flowmon_lost_total", &["what=\"sink_queue\""]);
-    ping(&a, &b, 1, 5)?;
-    // The page that the log had begun may still take some.
-    let mut id = 2;
-    while lost(&site.scrape(address)) == 0 {
-        assert!(id < 500, "nothing was lost");
-        ping(&a, &b, id, 1)?;
-        id += 1;
-    }
+    ping_until_lost(&site, address, &a, &b)?;
     daemon.wait_for_stderr("cannot write the flow log");
-    // Space comes back when nobody has the file open.
-    drop(file);
-    fs::remove_file(&filler)?;
+    drop(filler);
     ping(&a, &b, 1000, 5)?;
-    daemon.wait_for_stderr("the flow log is written again");
-    let truth = interface_counters(site.lab.node(), &a);
-    let label = "endpoint=\"vetha\"";
-    let samples = site.wait_for(address, |samples| samples.totals("flow", label) == truth);
-    let counted = lost(&samples);
+    let again = daemon.wait_for_stderr("the flow log is written again; ");
+    let counted = again.split(' ').find_map(|word| word.parse().ok());
+    let counted: u64 = counted.ok_or("no number")?;
+    site.wait_for(address, |samples| lost(samples) == counted);
     let ended = daemon.stop();
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     let logged = site.logged();
@@ -231,5 +267,53 @@ fn a_full_disk_costs_records_that_are_counted_and_no_more() -> TestResult {
     let said = logged.summary.pointer("/lost/sink_queue").cloned();
     assert_eq!(said, Some(counted.into()), "{}", logged.summary);
     assert_eq!(logged.summary.pointer("/complete"), Some(&false.into()));
+    Ok(())
+}
+
+#[test]
+fn what_a_daemon_saw_is_told_although_its_log_takes_no_summary() -> TestResult {
+    if !require_root("what_a_daemon_saw_is_told_although_its_log_takes_no_summary") {
+        return Ok(());
+    }
+    let site = Site::new("unsaid");
+    let _filler = full_disk(&site)?;
+    let (mut daemon, address) = site.start(&[]);
+    let a = site.add(&mut daemon, "a", 2)?;
+    let b = site.add(&mut daemon, "b", 3)?;
+    let flows = 2 * u64::from(ping_until_lost(&site, address, &a, &b)?);
+    let counted = lost(&site.scrape(address));
+    ping(&a, &b, 1000, 5)?;
+    let mut truth = interface_counters(site.lab.node(), &a);
+    truth += interface_counters(site.lab.node(), &b);
+    let ended = daemon.stop();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let logged = fs::read_to_string(site.path("flows.log"))?;
+    assert!(!logged.contains("summary"), "there was room for it");
+    let line = ended.stderr.lines().find(|line| line.contains("stopped"));
+    let told: BTreeMap<&str, u64> = line
+        .ok_or_else(|| format!("nothing is told: {}", ended.stderr))?
+        .split(' ')
+        .filter_map(|word| word.split_once('='))
+        .filter_map(|(name, value)| Some((name, value.parse().ok()?)))
+        .collect();
+    let expected = [
+        ("interfaces", 2),
+        ("packets", truth.tx.packets + truth.rx.packets),
+        ("bytes", truth.tx.bytes + truth.rx.bytes),
+        ("unattributed_packets", 0),
+        ("unattributed_bytes", 0),
+        ("lost_names", 0),
+    ];
+    for (name, value) in expected {
+        assert_eq!(told.get(name), Some(&value), "{name}: {line:?}");
+    }
+    // ARP is a flow, too.
+    assert!(told.get("flows") >= Some(&flows), "{line:?}");
+    // Those of the last ping are among the lost.
+    assert!(told.get("lost_sink_queue") > Some(&counted), "{line:?}");
+    assert!(
+        line.is_some_and(|line| line.ends_with("complete=false")),
+        "{line:?}"
+    );
     Ok(())
 }

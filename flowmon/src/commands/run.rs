@@ -18,7 +18,7 @@ use crate::{
     http::{self, Guard},
     kernel, pipeline,
     settings::{Log, Run, Watch},
-    sinks::{Exposition, Json, LogFile, Logged, Prometheus, Sinks, Text, Writer},
+    sinks::{Exposition, Json, LastWord, LogFile, Logged, Prometheus, Sinks, Text, Writer},
 };
 
 /// What needs privileges comes first, and each thread would keep them that is started before they are
@@ -39,7 +39,7 @@ pub(super) fn run(settings: &Run) -> Result<Exit, Failure> {
     kernel::give_up_privileges()?;
 
     let (prometheus, exposition) = Prometheus::new(settings.max_series, settings.label_port);
-    let mut sinks = Sinks::default().and(prometheus);
+    let mut sinks = Sinks::default().and(prometheus).and(LastWord);
     if let Some(((file, lost), filter)) = log {
         let (writer, _) = Writer::to(file);
         let text = Text::new(Json::new(node_name()), writer);

@@ -3,7 +3,9 @@
 use std::{
     io::{self, Write},
     os::fd::{AsFd as _, OwnedFd},
-    sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel},
+    sync::mpsc::{
+        Receiver, RecvTimeoutError, Sender, SyncSender, TrySendError, channel, sync_channel,
+    },
     thread::JoinHandle,
     time::Duration,
 };
@@ -59,6 +61,8 @@ pub struct Writer {
     queue: SyncSender<Vec<u8>>,
     /// Portions that were written come back, to be filled again; disconnected when the writing ends.
     written: Receiver<Vec<u8>>,
+    /// Portions that have not come back.
+    under_way: usize,
     thread: JoinHandle<WriterEnd>,
     lost: u64,
     patient: bool,
@@ -82,7 +86,7 @@ impl Writer {
     /// The same, to anything that takes portions.
     pub fn to(target: impl Target) -> (Self, oneshot::Receiver<()>) {
         let (queue, portions) = sync_channel(QUEUE);
-        let (back, written) = sync_channel(QUEUE);
+        let (back, written) = channel();
         let (ended, early) = oneshot::channel();
         let thread = std::thread::spawn(move || {
             let end = write_all(&portions, target, &back);
@@ -95,6 +99,7 @@ impl Writer {
             reports: 0,
             queue,
             written,
+            under_way: 0,
             thread,
             lost: 0,
             patient: false,
@@ -109,21 +114,29 @@ impl Writer {
         write(&mut self.portion);
         self.reports += u64::from(self.portion.len() > before);
         if self.portion.len() >= PORTION {
-            self.flush();
+            self.hand_over();
         }
     }
 
-    /// From now on nothing else is kept waiting: a full queue is waited for.
+    /// From now on nothing else is kept waiting: a full queue is waited for, and [`Self::flush`] returns
+    /// when all is written or counted as lost.
     pub const fn be_patient(&mut self) {
         self.patient = true;
     }
 
     /// Hands over what there is.
     pub fn flush(&mut self) {
+        self.hand_over();
+        while self.patient && self.under_way > 0 && self.progresses() {}
+    }
+
+    fn hand_over(&mut self) {
         if self.reports == 0 {
             return;
         }
-        let next = self.written.try_recv().unwrap_or_default();
+        let next = self.written.try_recv();
+        self.under_way -= usize::from(next.is_ok());
+        let next = next.unwrap_or_default();
         let portion = std::mem::replace(&mut self.portion, next);
         let reports = std::mem::take(&mut self.reports);
         if !self.send(portion) {
@@ -134,7 +147,10 @@ impl Writer {
     fn send(&mut self, mut portion: Vec<u8>) -> bool {
         loop {
             match self.queue.try_send(portion) {
-                Ok(()) => return true,
+                Ok(()) => {
+                    self.under_way += 1;
+                    return true;
+                }
                 Err(TrySendError::Full(back)) if self.patient && self.progresses() => {
                     portion = back;
                 }
@@ -143,9 +159,11 @@ impl Writer {
         }
     }
 
-    /// Waits until a portion was written. False when none was, or writing has ended.
-    fn progresses(&self) -> bool {
-        self.written.recv_timeout(PATIENCE).is_ok()
+    /// Waits until a portion was written. False when none was, or writing has ended: then patience has, too.
+    fn progresses(&mut self) -> bool {
+        self.patient = self.written.recv_timeout(PATIENCE).is_ok();
+        self.under_way -= usize::from(self.patient);
+        self.patient
     }
 
     /// Reports lost so far.
@@ -186,7 +204,7 @@ impl Writer {
 fn write_all(
     portions: &Receiver<Vec<u8>>,
     mut target: impl Target,
-    back: &SyncSender<Vec<u8>>,
+    back: &Sender<Vec<u8>>,
 ) -> WriterEnd {
     loop {
         let mut portion = match portions.recv_timeout(IDLE) {
@@ -198,8 +216,8 @@ fn write_all(
         match target.put(&portion) {
             Ok(()) => {
                 portion.clear();
-                // There is room for all that can be under way.
-                let _kept = back.try_send(portion);
+                // Nobody fills another one when the run is over.
+                let _kept = back.send(portion);
             }
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
                 return WriterEnd::ReaderGone;
@@ -213,8 +231,15 @@ fn write_all(
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
+    use std::{
+        io::Read as _,
+        sync::{
+            Arc,
+            atomic::{AtomicUsize, Ordering},
+        },
+    };
+
     use super::*;
-    use std::io::Read as _;
 
     #[test]
     fn everything_taken_is_written() {
@@ -268,6 +293,32 @@ mod tests {
         assert_eq!(writer.lost(), 0);
         assert!(matches!(writer.finish(Vec::new()), WriterEnd::Written));
         assert_eq!(reading.join().unwrap(), QUEUE * 2 * PORTION);
+    }
+
+    /// Loses what it is given, after a while.
+    struct Slow(Arc<AtomicUsize>);
+
+    impl Target for Slow {
+        fn put(&mut self, _: &[u8]) -> io::Result<()> {
+            std::thread::sleep(Duration::from_millis(50));
+            self.0.fetch_add(1, Ordering::Relaxed);
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn at_the_end_what_could_not_be_written_is_known_before_the_last_report() {
+        let lost = Arc::new(AtomicUsize::new(0));
+        let (mut writer, _ended) = Writer::to(Slow(Arc::clone(&lost)));
+        for _ in 0..3 {
+            writer.report(|portion| portion.push(b'x'));
+            writer.flush();
+        }
+        assert!(lost.load(Ordering::Relaxed) < 3, "nobody waits before");
+        writer.be_patient();
+        writer.report(|portion| portion.push(b'x'));
+        writer.flush();
+        assert_eq!(lost.load(Ordering::Relaxed), 4);
     }
 
     #[test]
