@@ -180,13 +180,13 @@ impl Sink for Prometheus {
         for watched in overview.watched.iter().filter(|one| !one.has_parted) {
             flows.see(&Place::of(&watched.endpoint), now_ns);
         }
+        flows.turn(now_ns, &mut self.budget, &mut self.waiting);
         interfaces.turn(
             &overview.watched,
             now_ns,
             (&mut self.before, &mut self.sums, &mut self.budget),
             flows,
         );
-        flows.turn(now_ns, &mut self.budget, &mut self.waiting);
         state.learn(overview);
     }
 
@@ -305,3 +305,6 @@ impl State {
         page.add(&families::BUILD_INFO, labels, 1.0);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,7 @@
 //! How many time series there may be, and who may have how many of them.
 
 /// Counts series. What does not fit is added to a series that is there.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Budget {
     most: usize,
     used: usize,
