@@ -381,9 +381,12 @@ impl Pipeline {
             ..
         } = self;
         let now = self.clock.now();
-        for flow in table.over(now.monotonic_ns) {
-            if datapath.remove(&flow)? {
-                table.end(&flow.key, &mut |report| {
+        for key in table.over(now.monotonic_ns) {
+            let Some(flow) = table.get(&key) else {
+                continue;
+            };
+            if datapath.remove(flow)? {
+                table.end(&key, &mut |report| {
                     teller.tell(&report, &now);
                 });
             }

@@ -1,11 +1,12 @@
 //! From cumulative counters to reports of what changed.
 
-use std::collections::{BTreeMap, HashMap, hash_map::Entry};
+use std::collections::BTreeMap;
 
 use flowmon_common::{
     Direction, DirectionStats, Ended, FlowKey, FlowStats, NewFlow, Totals, Traffic,
 };
 use foldhash::fast::RandomState;
+use indexmap::{IndexMap, map::Entry};
 
 use super::expiry;
 use crate::model::{Flow, FlowEvent, Report};
@@ -16,7 +17,7 @@ use crate::model::{Flow, FlowEvent, Report};
 /// forgotten, so no more is kept than the map holds and events announced since.
 #[derive(Debug, Default)]
 pub struct FlowTable {
-    flows: HashMap<FlowKey, Tracked, RandomState>,
+    flows: IndexMap<FlowKey, Tracked, RandomState>,
     attributed: BTreeMap<u32, Totals>,
     ended: BTreeMap<u32, Ended>,
     reported: u64,
@@ -38,10 +39,10 @@ struct Tracked {
 }
 
 impl FlowTable {
-    /// With room for so many flows: to grow would take twice the memory for a while.
+    /// With room for so many flows; those there are take memory. To grow would take twice as much.
     pub fn with_capacity(flows: usize) -> Self {
         Self {
-            flows: HashMap::with_capacity_and_hasher(flows, RandomState::default()),
+            flows: IndexMap::with_capacity_and_hasher(flows, RandomState::default()),
             ..Self::default()
         }
     }
@@ -208,18 +209,18 @@ impl FlowTable {
     /// The flows that are over: their entries may leave the kernel's map. Those that did are to be
     /// [`Self::end`]ed. The event of one that was made since the last drain began may not have come
     /// yet, however long that drain took: it would be news again.
-    pub fn over(&self, now_ns: u64) -> Vec<Flow> {
+    pub fn over(&self, now_ns: u64) -> Vec<FlowKey> {
         let flows = self.flows.values().map(|tracked| &tracked.flow);
         flows
             .filter(|flow| flow.stats.first_ns < self.drained_to_ns)
             .filter(|flow| expiry::is_over(flow, now_ns))
-            .copied()
+            .map(|flow| flow.key)
             .collect()
     }
 
     /// A flow's entry left the kernel's map by our own hand.
     pub fn end(&mut self, key: &FlowKey, report: &mut impl FnMut(Report<'_>)) {
-        if let Some(tracked) = self.flows.remove(key) {
+        if let Some(tracked) = self.flows.swap_remove(key) {
             end(&mut self.ended, &tracked, report);
         }
     }
@@ -563,8 +564,8 @@ mod tests {
                     4 => {
                         now += 40_000_000_000; // more than what is no TCP, UDP or SCTP is given
                         for over in table.over(now) {
-                            kernel.remove(&over.key.local_port);
-                            table.end(&over.key, &mut report);
+                            kernel.remove(&over.local_port);
+                            table.end(&over, &mut report);
                         }
                     }
                     _ => {
