@@ -33,10 +33,12 @@ pub struct Ledger {
     /// The wall clock less `CLOCK_MONOTONIC`, ns, by which times were told; 0 if none were. It can't be
     /// read twice alike, and a flow has one beginning.
     pub clock_offset_ns: i64,
+    /// When entries were last evicted (`CLOCK_MONOTONIC`, ns); 0 if none were.
+    pub evicted_ns: u64,
     /// How many interfaces they were.
     pub interfaces: u32,
     /// The last of them, as long as its row has not been given to another; 0 is none. So it is known
     /// whether an interface was added, wherever userspace was stopped.
     pub last: u32,
 }
-abi!(Ledger, size = 96, align = 8);
+abi!(Ledger, size = 104, align = 8);

@@ -1,5 +1,6 @@
 //! The flows that are known right now: sans-IO, time and counts are arguments, reports are results.
 
+mod evicted;
 mod expiry;
 mod table;
 

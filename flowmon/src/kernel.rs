@@ -260,9 +260,16 @@ impl Datapath {
     }
 
     /// And that all entries that were made before this moment (`CLOCK_MONOTONIC`) have been read, and
-    /// their times told as those of a wall clock that goes so much before.
-    pub fn keep_times(&mut self, drained_ns: u64, clock_offset_ns: i64) -> Result<(), Error> {
-        self.maps.keep_times(drained_ns, clock_offset_ns)
+    /// their times told as those of a wall clock that goes so much before; and when entries were last
+    /// evicted.
+    pub fn keep_times(
+        &mut self,
+        drained_ns: u64,
+        clock_offset_ns: i64,
+        evicted_ns: Option<u64>,
+    ) -> Result<(), Error> {
+        self.maps
+            .keep_times(drained_ns, clock_offset_ns, evicted_ns)
     }
 
     /// Forgets an interface that was detached: its flows and its totals are for another now.
@@ -284,6 +291,13 @@ impl Datapath {
                 last_ns,
             });
         })
+    }
+
+    /// How many entries there are.
+    pub fn flows(&mut self) -> Result<usize, Error> {
+        let mut flows = 0;
+        self.maps.drain(|_, _| flows += 1)?;
+        Ok(flows)
     }
 
     /// Removes a flow's entry, unless it has changed since it was read: a flow that lives on stays.

@@ -309,7 +309,7 @@ impl Pipeline {
     /// Takes a portion of what the ring has, and drains early where new flows come fast: the map must
     /// not turn over before its entries were read once more.
     fn follow_events(&mut self) -> Result<(), Error> {
-        let taken = self.take_events(EVENTS_AT_ONCE);
+        let taken = self.take_events()?;
         self.opened += taken;
         if self.opened + self.events_lost()? >= self.max_flows / 3 {
             return self.drain();
@@ -332,7 +332,10 @@ impl Pipeline {
         Ok(usize::try_from(lost - self.lost_before).unwrap_or(usize::MAX))
     }
 
-    fn take_events(&mut self, most: usize) -> usize {
+    /// Takes a portion of what the ring has, which is all if it is less than [`EVENTS_AT_ONCE`]. What
+    /// was lost before is known before: what came later is behind more than a portion.
+    fn take_events(&mut self) -> Result<usize, Error> {
+        let lost = self.events_lost()?;
         let Self {
             events,
             table,
@@ -340,19 +343,30 @@ impl Pipeline {
             ..
         } = self;
         let now = self.clock.now();
-        events.take(most, |event| {
+        if lost > 0 {
+            table.missed(now.monotonic_ns);
+        }
+        Ok(events.take(EVENTS_AT_ONCE, |event| {
             table.announce(&event, &mut |report| {
                 teller.tell(&report, &now);
             });
-        })
+        }))
     }
 
     /// Reads all counters. Events first: the table relies on it.
     fn drain(&mut self) -> Result<(), Error> {
         let began = self.clock.now();
-        self.take_events(Events::ALL);
+        for _ in 0..=Events::ALL / EVENTS_AT_ONCE {
+            if self.take_events()? < EVENTS_AT_ONCE {
+                break;
+            }
+        }
         self.opened = 0;
-        self.lost_before = self.datapath.counter(Counter::EventsLost)?;
+        let lost = self.events_lost()?;
+        if lost > 0 {
+            self.table.missed(self.clock.now().monotonic_ns);
+        }
+        self.lost_before += lost as u64;
         let Self {
             datapath,
             table,
@@ -367,7 +381,8 @@ impl Pipeline {
         let took_ns = self.clock.now().monotonic_ns - began.monotonic_ns;
         self.workings.drained(took_ns);
         if self.pinned {
-            datapath.keep_times(began.monotonic_ns, self.clock.offset_ns())?;
+            let evicted_ns = table.evicted_ns();
+            datapath.keep_times(began.monotonic_ns, self.clock.offset_ns(), evicted_ns)?;
         }
         self.keep()
     }

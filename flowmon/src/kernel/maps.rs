@@ -121,11 +121,13 @@ impl Maps {
         &mut self,
         drained_ns: u64,
         clock_offset_ns: i64,
+        evicted_ns: Option<u64>,
     ) -> Result<(), Error> {
         let ledger = self.ledger()?;
         self.keep(Ledger {
             drained_ns,
             clock_offset_ns,
+            evicted_ns: evicted_ns.unwrap_or(0),
             ..ledger
         })
     }
@@ -225,13 +227,18 @@ impl Maps {
         Ok(self.totals.set(slot.into(), nothing, 0)?)
     }
 
+    /// Who opened it may be known better than the entry says, which does not change by itself.
     pub(super) fn remove_unchanged(
         &mut self,
         key: &FlowKey,
         known: &FlowStats,
     ) -> Result<bool, Error> {
+        let known = |now: &FlowStats| FlowStats {
+            initiator: now.initiator,
+            ..*known
+        };
         match self.flows.get(&Shared(*key), 0) {
-            Ok(Shared(now)) if now != *known => Ok(false),
+            Ok(Shared(now)) if now != known(&now) => Ok(false),
             Ok(_) => self.remove_flows(&[*key]).map(|()| true),
             Err(MapError::KeyNotFound) => Ok(true),
             Err(error) => Err(error.into()),

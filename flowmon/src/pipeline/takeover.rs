@@ -1,7 +1,7 @@
 //! A daemon goes on where the one before it was, however that ended, and keeps what the next one must
 //! know: maps and programs have gone on counting meanwhile.
 
-use flowmon_common::Totals;
+use flowmon_common::{Counter, Totals};
 
 use super::{Error, Pipeline};
 use crate::clock::Clock;
@@ -14,10 +14,12 @@ impl Pipeline {
             self.clock = Clock::going_on(ledger.clock_offset_ns);
         }
         self.clock.now(); // it may have been set
+        let evicted_ns = self.evicted_so_far(ledger.evicted_ns)?;
         self.datapath
-            .keep_times(ledger.drained_ns, self.clock.offset_ns())?;
+            .keep_times(ledger.drained_ns, self.clock.offset_ns(), evicted_ns)?;
+        self.lost_before = self.datapath.counter(Counter::EventsLost)?;
         self.balance.add(ledger.totals, ledger.ended.traffic);
-        self.table.inherit(ledger.drained_ns);
+        self.table.inherit(ledger.drained_ns, evicted_ns);
         self.table.inherit_reported(ledger.ended.flows);
         let inherited = self.datapath.inherited();
         for one in &inherited {
@@ -40,6 +42,16 @@ impl Pipeline {
             parting.len()
         );
         self.part_with(&parting)
+    }
+
+    /// When entries were last evicted: then, or perhaps just so, while nobody read them. What is evicted
+    /// leaves a map that is full but for what each processor has set aside, which is half of it at most
+    /// (`kernel/bpf/bpf_lru_list.c`).
+    fn evicted_so_far(&mut self, known_ns: u64) -> Result<Option<u64>, Error> {
+        if self.datapath.flows()? * 2 >= self.max_flows {
+            return Ok(Some(self.clock.now().monotonic_ns));
+        }
+        Ok((known_ns != 0).then_some(known_ns))
     }
 
     /// Keeps what was read of flows that have left the map since. Killed before that, a daemon leaves

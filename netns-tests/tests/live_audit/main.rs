@@ -2,6 +2,7 @@
 #![expect(clippy::indexing_slicing, reason = "a test may fail by panicking")]
 
 mod cluster;
+mod evicted;
 mod files;
 mod flooded;
 #[expect(
