@@ -1,4 +1,4 @@
-//! What the daemon costs: a scrape, memory, processor time, and its start; or only what is named.
+//! What the daemon costs: a scrape, memory, processor time, and its start; or some of them, by name.
 #![expect(
     clippy::panic,
     clippy::print_stdout,
@@ -27,7 +27,8 @@ fn may<T>(result: Result<T, impl Debug>) -> T {
 }
 
 fn main() {
-    let measures: [(&str, fn()); 4] = [
+    Row::heading();
+    let parts: [(&str, fn()); 4] = [
         ("scrape", scrape),
         ("memory", memory),
         ("processor", || {
@@ -36,13 +37,14 @@ fn main() {
         }),
         ("start", start),
     ];
-    // cargo adds an option of its own.
-    let named: Vec<String> = std::env::args().skip(1).collect();
-    let named: Vec<_> = named.iter().filter(|it| !it.starts_with("--")).collect();
-    Row::heading();
-    for (name, measure) in measures {
-        if named.is_empty() || named.iter().any(|it| *it == name) {
-            measure();
+    // Some of them by name, or all; cargo adds a flag of its own.
+    let wanted: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|name| !name.starts_with('-'))
+        .collect();
+    for (name, part) in parts {
+        if wanted.is_empty() || wanted.iter().any(|one| one == name) {
+            part();
         }
     }
 }
