@@ -5,6 +5,7 @@
 
 mod api;
 mod connect;
+mod discover;
 mod follow;
 mod judge;
 mod names;
@@ -105,7 +106,7 @@ impl Kubernetes {
         match told {
             Told::Changes(version, changes) => {
                 for change in changes {
-                    self.change(resource, version, change);
+                    self.change(resource, &version, change);
                 }
             }
             Told::Trouble(why) => {
@@ -130,7 +131,13 @@ impl Kubernetes {
                         return; // that was said before
                     }
                     let called = format!("{} {}/{}", resource.kind(), id.namespace, id.name);
-                    tracing::warn!("{} can't be used: {}", clean(&called), clean(&why.0));
+                    let undecided = if is_policy {
+                        "; until it can, what it may be about is undecided"
+                    } else {
+                        ""
+                    };
+                    let (called, why) = (clean(&called), clean(&why.0));
+                    tracing::warn!("{called} can't be used: {why}{undecided}");
                 }
                 let pod = self.cluster.members().pods.get(&id);
                 if resource == Resource::Pods && pod.is_some_and(|pod| is_on(pod, &self.node)) {

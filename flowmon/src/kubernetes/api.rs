@@ -70,4 +70,14 @@ impl Api {
         let root = if version.contains('/') { "apis" } else { "api" };
         format!("/{root}/{version}/{}", self.plural)
     }
+
+    /// The group that is asked for further versions where none of these is there: policies in a
+    /// version that flowmon can't read are in force all the same.
+    pub(super) fn discoverable(&self) -> Option<&'static str> {
+        if !matches!(self.resource, Resource::Policies(_)) {
+            return None;
+        }
+        let (group, _) = self.versions.first()?.split_once('/')?;
+        Some(group)
+    }
 }

@@ -39,7 +39,7 @@ const LONGEST_MESSAGE: usize = 300;
 #[derive(Debug)]
 pub(super) enum Told {
     /// By a version of the API.
-    Changes(&'static str, Vec<Change>),
+    Changes(String, Vec<Change>),
     /// Something is wrong.
     Trouble(String),
     /// Nothing is.
@@ -170,8 +170,8 @@ impl Follower {
 
     async fn changes(&mut self, changes: Vec<Change>) {
         if !changes.is_empty() {
-            self.say(Told::Changes(self.reflector.version(), changes))
-                .await;
+            let version = self.reflector.version().to_owned();
+            self.say(Told::Changes(version, changes)).await;
         }
     }
 

@@ -11,7 +11,7 @@ use std::{borrow::Cow, fmt::Write as _, time::Duration};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::api::Api;
+use super::{api::Api, discover};
 use crate::policy::cluster::ObjectId;
 
 /// Objects in a page.
@@ -43,6 +43,8 @@ pub(super) struct Reflector {
     api: &'static Api,
     /// Which of its versions.
     version: usize,
+    /// None of these is there, but this one.
+    other: Option<String>,
     at: At,
     /// Objects in a page.
     limit: u32,
@@ -58,7 +60,16 @@ enum At {
     List { token: Option<String>, pages: u32 },
     /// Changes since this version.
     Watch { since: String },
+    /// Which versions there are of the group.
+    Versions,
+    /// Whether it is in the last of these, else in the one before.
+    Resources { versions: Vec<String> },
 }
+
+const START: At = At::List {
+    token: None,
+    pages: 0,
+};
 
 /// What an answer says of objects.
 #[derive(Debug)]
@@ -138,10 +149,8 @@ impl Reflector {
         Self {
             api,
             version: 0,
-            at: At::List {
-                token: None,
-                pages: 0,
-            },
+            other: None,
+            at: START,
             limit: PAGE,
             failures: 0,
             is_complete: false,
@@ -150,8 +159,10 @@ impl Reflector {
     }
 
     /// The version of the API that is asked.
-    pub(super) fn version(&self) -> &'static str {
-        self.api.versions.get(self.version).copied().unwrap_or("v1")
+    pub(super) fn version(&self) -> &str {
+        let known = || self.api.versions.get(self.version).copied();
+        let other = self.other.as_deref();
+        other.or_else(known).unwrap_or("v1")
     }
 
     pub(super) const fn is_watching(&self) -> bool {
@@ -177,12 +188,37 @@ impl Reflector {
                 );
                 push_encoded(&mut request, since);
             }
+            At::Versions => {
+                request = format!("/apis/{}", self.api.discoverable().unwrap_or_default());
+            }
+            At::Resources { versions } => {
+                let version = versions.last().map_or("", String::as_str);
+                request = format!("/apis/{version}");
+            }
         }
         request
     }
 
-    /// Takes in a page of a list.
+    /// Takes in a page of a list, or what there are lists of.
     pub(super) fn page(&mut self, body: &[u8]) -> Result<Vec<Change>, Fault> {
+        match &mut self.at {
+            At::Versions => {
+                let versions = discover::others(self.api, body).map_err(garbled)?;
+                return Ok(self.look_into(versions));
+            }
+            At::Resources { versions } => {
+                let is_there = discover::has(self.api, body).map_err(garbled)?;
+                let mut versions = std::mem::take(versions);
+                let version = versions.pop();
+                if !is_there {
+                    return Ok(self.look_into(versions));
+                }
+                self.other = version;
+                self.at = START;
+                return Ok(Vec::new());
+            }
+            At::List { .. } | At::Watch { .. } => {}
+        }
         let page: Page<'_> = serde_json::from_slice(body).map_err(garbled)?;
         let items = page.items.unwrap_or_default();
         let mut changes = Vec::with_capacity(items.len() + 2);
@@ -245,8 +281,32 @@ impl Reflector {
         Ok(change)
     }
 
+    /// Looks into these versions of the group, the last one first.
+    fn look_into(&mut self, versions: Vec<String>) -> Vec<Change> {
+        if versions.is_empty() {
+            return self.is_nowhere();
+        }
+        self.at = At::Resources { versions };
+        Vec::new()
+    }
+
+    /// There is no such kind.
+    fn is_nowhere(&mut self) -> Vec<Change> {
+        self.at = START;
+        self.version = 0;
+        self.failures = 0;
+        self.is_complete = true;
+        self.is_absent = true;
+        vec![Change::Begin, Change::End]
+    }
+
     /// The server ended the watch, which is its right.
-    pub(super) const fn ended(&mut self, lasted: Duration) {
+    pub(super) fn ended(&mut self, lasted: Duration) {
+        if self.other.take().is_some() {
+            // There may be one by now that is known.
+            self.version = 0;
+            self.at = START;
+        }
         if lasted.as_nanos() < GOOD_WATCH.as_nanos() {
             self.failures = self.failures.saturating_add(1);
         }
@@ -256,26 +316,15 @@ impl Reflector {
     /// if it is worth telling.
     pub(super) fn failed(&mut self, fault: &Fault) -> (Vec<Change>, Option<String>) {
         let api = self.api;
-        let start = At::List {
-            token: None,
-            pages: 0,
-        };
         match fault {
-            Fault::Status { code: 404, .. } if !self.is_watching() => {
-                self.at = start;
-                self.version += 1;
-                if self.version < api.versions.len() {
-                    return (Vec::new(), None);
-                }
-                self.version = 0;
-                self.failures = 0;
-                self.is_complete = true;
-                self.is_absent = true;
-                let trouble = (!api.is_optional).then(|| {
+            Fault::Status { code: 404, .. } if !self.is_watching() && self.other.is_none() => {
+                let changes = self.not_there();
+                let is_missed = !changes.is_empty() && !api.is_optional;
+                let trouble = is_missed.then(|| {
                     let path = api.path(self.version());
                     format!("{path} is not there: is this the API of Kubernetes?")
                 });
-                return (vec![Change::Begin, Change::End], trouble);
+                return (changes, trouble);
             }
             Fault::TooLarge if !self.is_watching() && self.limit > 1 => {
                 self.limit = (self.limit / 8).max(1);
@@ -286,10 +335,13 @@ impl Reflector {
                 code: 404 | 410, ..
             }
             | Fault::Garbled(_)
-            | Fault::TooLarge => self.at = start,
+            | Fault::TooLarge => {
+                self.at = START;
+                self.other = None;
+            }
             Fault::Status { .. } | Fault::Unreachable(_) => {
                 if self.failures >= START_OVER {
-                    self.at = start;
+                    self.at = START;
                 }
             }
         }
@@ -306,11 +358,39 @@ impl Reflector {
         (Vec::new(), is_trouble.then(|| self.trouble(fault)))
     }
 
+    /// It is not where it was looked for. Returns what that says of objects once it is nowhere.
+    fn not_there(&mut self) -> Vec<Change> {
+        match std::mem::replace(&mut self.at, START) {
+            At::Versions => return self.is_nowhere(),
+            At::Resources { mut versions } => {
+                versions.pop();
+                return self.look_into(versions);
+            }
+            At::List { .. } | At::Watch { .. } => {}
+        }
+        if self.version + 1 < self.api.versions.len() {
+            self.version += 1;
+        } else if self.api.discoverable().is_some() {
+            self.at = At::Versions;
+        } else {
+            return self.is_nowhere();
+        }
+        Vec::new()
+    }
+
     fn trouble(&self, fault: &Fault) -> String {
         let plural = self.api.plural;
         match fault {
             Fault::Status { code: 401, message } => {
                 format!("the API server does not accept who flowmon says it is (401): {message}")
+            }
+            Fault::Status { code: 403, message }
+                if matches!(self.at, At::Versions | At::Resources { .. }) =>
+            {
+                format!(
+                    "{plural}: whether there are any is forbidden to ask: {message}; flowmon's service \
+                     account must have the role system:discovery, as everybody has by default"
+                )
             }
             Fault::Status { code: 403, message } => format!(
                 "{plural}: forbidden: {message}; the role that flowmon has must let it list and \
@@ -328,7 +408,7 @@ impl Reflector {
         let whole = if self.failures > 0 {
             let doublings = self.failures.min(8) - 1;
             (SHORTEST_PAUSE * 2_u32.pow(doublings)).min(LONGEST_PAUSE)
-        } else if self.is_absent && self.version == 0 {
+        } else if self.is_absent && self.version == 0 && matches!(self.at, At::List { .. }) {
             ABSENT_PAUSE
         } else {
             return Duration::ZERO;

@@ -268,7 +268,10 @@ impl Api {
                     }
                     return Ok(());
                 }
-                None if !is_served => status(&mut connection, 404, path)?,
+                None if !is_served => match self.discovery(path) {
+                    Some(body) => ok(&mut connection, &body.to_string())?,
+                    None => status(&mut connection, 404, path)?,
+                },
                 None if query.contains_key("watch") => {
                     return self.watch(&mut connection, path, &query);
                 }
@@ -276,6 +279,31 @@ impl Api {
             }
         }
         Ok(())
+    }
+
+    /// Which versions a group has (`/apis/GROUP`), and which kinds a version (`/apis/GROUP/VERSION`).
+    fn discovery(&self, path: &str) -> Option<Value> {
+        let state = self.state();
+        let below = format!("{path}/");
+        let served = state.served.iter();
+        let rests: Vec<&str> = served.filter_map(|it| it.strip_prefix(&below)).collect();
+        match path.strip_prefix("/apis/")?.split_once('/') {
+            _ if rests.is_empty() => None,
+            None => {
+                let versions: BTreeSet<&str> =
+                    rests.iter().filter_map(|it| it.split('/').next()).collect();
+                let version = |version| {
+                    let group = path.trim_start_matches("/apis/");
+                    json!({"groupVersion": format!("{group}/{version}"), "version": version})
+                };
+                let versions: Vec<Value> = versions.into_iter().map(version).collect();
+                Some(json!({"kind": "APIGroup", "apiVersion": "v1", "versions": versions}))
+            }
+            Some(_) => {
+                let kinds: Vec<Value> = rests.iter().map(|it| json!({"name": it})).collect();
+                Some(json!({"kind": "APIResourceList", "apiVersion": "v1", "resources": kinds}))
+            }
+        }
     }
 
     fn list(
@@ -317,11 +345,7 @@ impl Api {
             body
         };
         match body {
-            Some(body) => write!(
-                connection,
-                "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
-                body.len()
-            ),
+            Some(body) => ok(connection, &body),
             None => status(connection, 410, path),
         }
     }
@@ -401,6 +425,14 @@ fn status(connection: &mut TcpStream, code: u16, path: &str) -> io::Result<()> {
     write!(
         connection,
         "HTTP/1.1 {code} Oh\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
+}
+
+fn ok(connection: &mut TcpStream, body: &str) -> io::Result<()> {
+    write!(
+        connection,
+        "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
         body.len()
     )
 }

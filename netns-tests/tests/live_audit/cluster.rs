@@ -179,6 +179,52 @@ fn a_policy_that_cannot_be_used_leaves_its_namespace_undecided() -> TestResult {
     Ok(())
 }
 
+/// They are in force, whatever they say.
+#[test]
+fn policies_of_a_version_to_come_are_not_taken_for_none() -> TestResult {
+    if !require_root("policies_of_a_version_to_come_are_not_taken_for_none") {
+        return Ok(());
+    }
+    const TO_COME: &str = "/apis/policy.networking.k8s.io/v2/clusternetworkpolicies";
+    let cluster = Cluster::new()?;
+    cluster.policy("green", &["blue"]);
+    cluster.api.serve(TO_COME);
+    let odd = json!({"metadata": {"name": "odd"}, "spec": {"anything": 1}});
+    cluster.api.put(TO_COME, &odd);
+    let mut watch = cluster.watch();
+    let said = watch.wait_for_stderr("ClusterNetworkPolicy /odd can't be used");
+    for part in [
+        "policy.networking.k8s.io/v2 is not supported",
+        "v1alpha2",
+        "undecided",
+    ] {
+        assert!(said.contains(part), "{said}");
+    }
+    cluster.send()?;
+    watch.wait_for_record(is(PORT, "undecided", "unknown-policies"));
+    let args = cluster.args();
+    let mut words = vec!["doctor"];
+    words.extend(args.iter().map(String::as_str));
+    let doctor = flowmon(cluster.net.lab.node(), &words);
+    assert!(
+        doctor
+            .stderr
+            .contains("ClusterNetworkPolicy /odd can't be used"),
+        "{doctor:?}"
+    );
+
+    // A version that has none says nothing against what is known.
+    cluster.api.delete(TO_COME, &odd);
+    watch.wait_for_record(is(PORT, "allowed", "rule-matched"));
+    let ended = watch.stop();
+    assert_eq!(
+        ended.said.summary["undecided"],
+        json!(0),
+        "the last word counts"
+    );
+    Ok(())
+}
+
 #[test]
 fn without_the_right_to_see_policies_nothing_is_guessed() -> TestResult {
     if !require_root("without_the_right_to_see_policies_nothing_is_guessed") {

@@ -118,6 +118,87 @@ fn what_is_not_there_is_known_to_be_nothing_and_looked_for_again() {
     assert_eq!(shape(&changes), "be");
 }
 
+fn group(versions: &[&str]) -> Vec<u8> {
+    let version = |it: &&str| json!({"groupVersion": format!("policy.networking.k8s.io/{it}")});
+    let versions: Vec<_> = versions.iter().map(version).collect();
+    json!({"versions": versions}).to_string().into_bytes()
+}
+
+fn resources(names: &[&str]) -> Vec<u8> {
+    let names: Vec<_> = names.iter().map(|name| json!({"name": name})).collect();
+    json!({"resources": names}).to_string().into_bytes()
+}
+
+#[test]
+fn policies_are_looked_for_in_versions_to_come() {
+    let mut policies = of("adminnetworkpolicies");
+    assert!(policies.failed(&status(404)).0.is_empty());
+    assert_eq!(policies.pause(0), Duration::ZERO);
+    assert_eq!(policies.request(), "/apis/policy.networking.k8s.io");
+    // Those that are known were asked; what is no version is not asked for.
+    let versions = group(&["v3", "v1alpha1", "../../api", "v2"]);
+    assert!(policies.page(&versions).unwrap().is_empty());
+    assert_eq!(policies.request(), "/apis/policy.networking.k8s.io/v3");
+    let others = resources(&["adminnetworkpolicies/status"]);
+    assert!(policies.page(&others).unwrap().is_empty());
+    assert_eq!(policies.request(), "/apis/policy.networking.k8s.io/v2");
+    let there = resources(&["adminnetworkpolicies"]);
+    assert!(policies.page(&there).unwrap().is_empty());
+    assert_eq!(policies.version(), "policy.networking.k8s.io/v2");
+    let list = "/apis/policy.networking.k8s.io/v2/adminnetworkpolicies?limit=500";
+    assert_eq!(policies.request(), list);
+    let listed = policies.page(&page("7", "", &["a"])).unwrap();
+    assert_eq!(shape(&listed), "bpe");
+    // Once in a while it is found out whether there is one that is known.
+    policies.ended(Duration::from_mins(5));
+    assert_eq!(policies.version(), "policy.networking.k8s.io/v1alpha1");
+    assert!(!policies.is_watching());
+}
+
+#[test]
+fn policies_in_no_version_are_none() {
+    for versions in [Some(group(&["v1alpha1", "v2"])), Some(group(&[])), None] {
+        let mut policies = of("adminnetworkpolicies");
+        policies.failed(&status(404));
+        let mut changes = match versions {
+            Some(versions) => policies.page(&versions).unwrap(),
+            None => policies.failed(&status(404)).0,
+        };
+        if changes.is_empty() {
+            changes = policies.failed(&status(404)).0;
+        }
+        assert_eq!(shape(&changes), "be");
+        assert!(policies.pause(0) >= ABSENT_PAUSE / 2);
+        assert!(!policies.request().ends_with("k8s.io"));
+    }
+}
+
+/// A server that says it has what it has not is not asked without a rest.
+#[test]
+fn a_version_that_is_not_there_after_all_is_looked_for_with_pauses() {
+    let mut policies = of("adminnetworkpolicies");
+    for _ in 0..3 {
+        policies.failed(&status(404));
+        policies.page(&group(&["v2"])).unwrap();
+        policies
+            .page(&resources(&["adminnetworkpolicies"]))
+            .unwrap();
+        let (changes, trouble) = policies.failed(&status(404));
+        assert!(changes.is_empty());
+        assert!(trouble.unwrap().contains("404"));
+        assert!(policies.pause(0) > Duration::ZERO);
+    }
+}
+
+#[test]
+fn what_there_is_may_be_forbidden_to_ask() {
+    let mut policies = of("adminnetworkpolicies");
+    policies.failed(&status(404));
+    let (changes, trouble) = policies.failed(&status(403));
+    assert!(changes.is_empty(), "it is not known that there are none");
+    assert!(trouble.unwrap().contains("system:discovery"));
+}
+
 #[test]
 fn pages_become_smaller_until_they_pass() {
     let mut pods = of("pods");
@@ -240,6 +321,9 @@ proptest! {
             }
             prop_assert!(reflector.pause(u64::MAX) <= LONGEST_PAUSE);
             prop_assert!(reflector.limit >= 1);
+        }
+        while !reflector.request().contains('?') {
+            look(&reflector.failed(&status(404)).0);
         }
         if !reflector.is_watching() {
             look(&reflector.page(&page("9", "", &["a"])).unwrap());
