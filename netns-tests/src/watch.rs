@@ -87,7 +87,19 @@ impl Watch {
     ///
     /// When it ends instead, with what it said.
     pub fn start(namespace: &Namespace, args: &[&str]) -> Self {
-        let mut watch = Self::spawn(namespace, args);
+        Self::start_with(namespace, &[], args)
+    }
+
+    /// As [`Self::start`], with these variables in its environment.
+    ///
+    /// # Panics
+    ///
+    /// When it ends instead, with what it said.
+    pub fn start_with(namespace: &Namespace, environment: &[(&str, &str)], args: &[&str]) -> Self {
+        let mut command = Command::new(flowmon_binary());
+        command.envs(environment.iter().copied());
+        let words = ["watch", "--output", "json"];
+        let mut watch = Self::spawn_program(command, namespace, &words, args, Stdio::piped());
         watch.wait_for_stderr("watching");
         watch
     }
@@ -121,7 +133,17 @@ impl Watch {
     }
 
     fn spawn_command(namespace: &Namespace, words: &[&str], args: &[&str], stdout: Stdio) -> Self {
-        let mut command = Command::new(flowmon_binary());
+        let command = Command::new(flowmon_binary());
+        Self::spawn_program(command, namespace, words, args, stdout)
+    }
+
+    fn spawn_program(
+        mut command: Command,
+        namespace: &Namespace,
+        words: &[&str],
+        args: &[&str],
+        stdout: Stdio,
+    ) -> Self {
         command
             .arg("-v")
             .args(words)

@@ -19,8 +19,20 @@ pub(super) async fn client(kubeconfig: Option<&Path>) -> Result<Client, Trouble>
     config.connect_timeout = Some(PATIENCE);
     // When to ask again is ours to say.
     config.default_retry = false;
-    Client::try_from(config)
-        .map_err(|error| Trouble::Broken(format!("connecting to the API server: {error}")))
+    let exec = config.auth_info.exec.as_ref();
+    let plugin = exec.and_then(|exec| exec.command.clone());
+    Client::try_from(config).map_err(|error| Trouble::Broken(unusable(&error, plugin.as_deref())))
+}
+
+fn unusable(error: &kube::Error, plugin: Option<&str>) -> String {
+    let remedy = match (error, plugin) {
+        (kube::Error::Auth(_), Some(plugin)) => format!(
+            ": the kubeconfig has `{plugin}` run for credentials, which must work for who runs \
+             flowmon; a kubeconfig with a token needs no such program"
+        ),
+        _ => String::new(),
+    };
+    format!("connecting to the API server: {error}{remedy}")
 }
 
 async fn config(kubeconfig: Option<&Path>) -> Result<Config, String> {

@@ -179,13 +179,14 @@ fn a_policy_that_cannot_be_used_leaves_its_namespace_undecided() -> TestResult {
     Ok(())
 }
 
+const TO_COME: &str = "/apis/policy.networking.k8s.io/v2/clusternetworkpolicies";
+
 /// They are in force, whatever they say.
 #[test]
 fn policies_of_a_version_to_come_are_not_taken_for_none() -> TestResult {
     if !require_root("policies_of_a_version_to_come_are_not_taken_for_none") {
         return Ok(());
     }
-    const TO_COME: &str = "/apis/policy.networking.k8s.io/v2/clusternetworkpolicies";
     let cluster = Cluster::new()?;
     cluster.policy("green", &["blue"]);
     cluster.api.serve(TO_COME);
