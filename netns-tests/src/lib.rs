@@ -33,7 +33,7 @@ pub use runtime::{Node, Runtime};
 pub use said::{Said, counted};
 pub use samples::{Samples, http_get};
 pub use segment::Segment;
-pub use site::Site;
+pub use site::{CLOSED, Site};
 pub use tcp_counters::TcpCounters;
 pub use tmux::Tmux;
 pub use used::Used;

@@ -6,6 +6,31 @@ use flowmon::lab::{Error, Lab, Pod};
 
 use crate::{PrivateMounts, Said, Samples, Watch};
 
+/// Nobody may send to web.
+pub const CLOSED: &str = "
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: closed, namespace: shop}
+spec:
+  podSelector: {matchLabels: {app: web}}
+  policyTypes: [Ingress]
+";
+
+const SHOP: &str = "
+apiVersion: v1
+kind: List
+items:
+- {apiVersion: v1, kind: Namespace, metadata: {name: shop}}
+- apiVersion: v1
+  kind: Pod
+  metadata: {name: client, namespace: shop, labels: {app: client}}
+  status: {podIP: 10.78.0.2, podIPs: [{ip: 10.78.0.2}]}
+- apiVersion: v1
+  kind: Pod
+  metadata: {name: web, namespace: shop, labels: {app: web}}
+  status: {podIP: 10.78.0.3, podIPs: [{ip: 10.78.0.3}]}
+";
+
 /// IPv4 only: nobody speaks unasked. Its mounts are those of the thread that made it.
 #[derive(Debug)]
 pub struct Site {
@@ -45,6 +70,21 @@ impl Site {
     /// A path in its folder.
     pub fn path(&self, name: &str) -> String {
         self.folder.join(name).display().to_string()
+    }
+
+    /// A shop: `client` is at 10.78.0.2, `web` at 10.78.0.3, and this policy is in `policies/p.yaml`. Returns
+    /// the options that have a daemon judge by it.
+    ///
+    /// # Panics
+    ///
+    /// When it can't be written.
+    pub fn shop(&self, policy: &str) -> [String; 4] {
+        let (policies, inventory) = (self.path("policies"), self.path("inventory.yaml"));
+        let written = fs::create_dir_all(&policies)
+            .and_then(|()| fs::write(self.path("policies/p.yaml"), policy))
+            .and_then(|()| fs::write(&inventory, SHOP));
+        assert!(written.is_ok(), "{written:?}");
+        ["--policies", &policies, "--inventory", &inventory].map(str::to_owned)
     }
 
     /// Starts `flowmon run` on the bridge, with a log and metrics at the address that is returned.

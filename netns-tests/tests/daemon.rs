@@ -11,45 +11,11 @@ use std::{
 
 use flowmon::lab::{Pod, traffic};
 use flowmon_common::Totals;
-use netns_tests::{Samples, Site, interface_counters, require_root, tool};
+use netns_tests::{CLOSED, Samples, Site, interface_counters, require_root, tool};
 use nix::sys::signal::Signal;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 type TestResult = Result<(), Box<dyn Error>>;
-
-const POLICY: &str = "
-apiVersion: networking.k8s.io/v1
-kind: NetworkPolicy
-metadata: {name: closed, namespace: shop}
-spec:
-  podSelector: {matchLabels: {app: web}}
-  policyTypes: [Ingress]
-";
-
-const INVENTORY: &str = "
-apiVersion: v1
-kind: List
-items:
-- {apiVersion: v1, kind: Namespace, metadata: {name: shop}}
-- apiVersion: v1
-  kind: Pod
-  metadata: {name: client, namespace: shop, labels: {app: client}}
-  status: {podIP: 10.78.0.2, podIPs: [{ip: 10.78.0.2}]}
-- apiVersion: v1
-  kind: Pod
-  metadata: {name: web, namespace: shop, labels: {app: web}}
-  status: {podIP: 10.78.0.3, podIPs: [{ip: 10.78.0.3}]}
-";
-
-/// Policies and inventory: nobody may send to pods that are called so.
-fn shop(site: &Site, app: &str) -> Result<(String, String), Box<dyn Error>> {
-    let (policies, inventory) = (site.path("policies"), site.path("inventory.yaml"));
-    fs::create_dir_all(&policies)?;
-    let policy = POLICY.replace("web", app);
-    fs::write(site.folder.join("policies/p.yaml"), policy)?;
-    fs::write(&inventory, INVENTORY)?;
-    Ok((policies, inventory))
-}
 
 fn ping(pod: &Pod, to: &Pod, id: u16, count: u16) -> TestResult {
     let to = to.ipv4().ok_or("no address")?.into();
@@ -106,8 +72,8 @@ fn policies_are_read_again_on_sighup_and_a_killed_daemons_log_stays_whole() -> T
         return Ok(());
     }
     let site = Site::new("hangup");
-    let (policies, inventory) = shop(&site, "none")?;
-    let more = ["--policies", &policies, "--inventory", &inventory];
+    let shop = site.shop(&CLOSED.replace("web", "none"));
+    let more = shop.each_ref().map(String::as_str);
     let (mut daemon, address) = site.start(&more);
     let client = site.add(&mut daemon, "c", 2)?;
     let web = site.add(&mut daemon, "w", 3)?;
@@ -119,7 +85,7 @@ fn policies_are_read_again_on_sighup_and_a_killed_daemons_log_stays_whole() -> T
     let samples = site.wait_for(address, begun);
     assert_eq!(samples.sum(violations, &[]), 0, "{samples:#?}");
 
-    fs::write(site.folder.join("policies/p.yaml"), POLICY)?;
+    fs::write(site.path("policies/p.yaml"), CLOSED)?;
     daemon.signal(Signal::SIGHUP);
     site.wait_for(address, |samples| samples.sum(violations, &[]) > 0);
     traffic::tcp_transfer(&client.namespace, &web.namespace, port(8081), 1200, 900)?;
@@ -149,6 +115,47 @@ fn policies_are_read_again_on_sighup_and_a_killed_daemons_log_stays_whole() -> T
 }
 
 #[test]
+fn a_peer_is_called_alike_in_metrics_records_and_findings() -> TestResult {
+    if !require_root("a_peer_is_called_alike_in_metrics_records_and_findings") {
+        return Ok(());
+    }
+    let site = Site::new("alike");
+    let shop = site.shop(CLOSED);
+    let (mut daemon, address) = site.start(&shop.each_ref().map(String::as_str));
+    let client = site.add(&mut daemon, "c", 2)?;
+    let web = site.add(&mut daemon, "w", 3)?;
+    let to = SocketAddr::from(([10, 78, 0, 3], 8080));
+    traffic::tcp_transfer(&client.namespace, &web.namespace, to, 1200, 900)?;
+    let labels = [
+        "namespace=\"shop\"",
+        "endpoint=\"web\"",
+        "peer_namespace=\"shop\"",
+        "peer=\"client\"",
+    ];
+    site.wait_for(address, |samples| {
+        samples.sum("flowmon_policy_violations_total", &labels) == 1
+    });
+    assert_eq!(daemon.stop().code, Some(0));
+    let logged = site.logged();
+    let [web, client] = ["web", "client"].map(|name| json!({"namespace": "shop", "name": name}));
+    logged.one(&json!({
+        "endpoint": web,
+        "remote": client,
+        "protocol": "tcp",
+        "verdict": {"outcome": "denied"},
+    }));
+    logged.one(&json!({"endpoint": client, "remote": web, "protocol": "tcp"}));
+    for (end, who) in [("endpoint", &web), ("peer", &client)] {
+        for field in ["namespace", "name"] {
+            let place = format!("/violation_groups/0/{end}/{field}");
+            let found = logged.summary.pointer(&place);
+            assert_eq!(found, who.get(field), "{place}: {}", logged.summary);
+        }
+    }
+    Ok(())
+}
+
+#[test]
 fn a_violation_that_another_daemon_counted_is_not_counted_again() -> TestResult {
     /// Ethernet, IPv4 and UDP headers, and a payload.
     const PACKET: u64 = 14 + 20 + 8 + 58;
@@ -156,8 +163,8 @@ fn a_violation_that_another_daemon_counted_is_not_counted_again() -> TestResult 
         return Ok(());
     }
     let site = Site::new("inherited");
-    let (policies, inventory) = shop(&site, "web")?;
-    let more = ["--policies", &policies, "--inventory", &inventory];
+    let shop = site.shop(CLOSED);
+    let more = shop.each_ref().map(String::as_str);
     let (mut daemon, address) = site.start(&more);
     let client = site.add(&mut daemon, "c", 2)?;
     let web = site.add(&mut daemon, "w", 3)?;

@@ -10,7 +10,7 @@ use std::{
 };
 
 use flowmon::lab::{Pod, traffic};
-use netns_tests::{Site, finish, http_get, interface_counters, require_programs, tool};
+use netns_tests::{CLOSED, Site, finish, http_get, interface_counters, require_programs, tool};
 
 type TestResult<T = ()> = Result<T, Box<dyn Error>>;
 
@@ -18,30 +18,6 @@ type TestResult<T = ()> = Result<T, Box<dyn Error>>;
 const PATIENCE: Duration = Duration::from_mins(1);
 const CLICKHOUSE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8123);
 const SHIPPED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/log-pipeline");
-
-/// Nobody may send to web.
-const POLICY: &str = "
-apiVersion: networking.k8s.io/v1
-kind: NetworkPolicy
-metadata: {name: closed, namespace: shop}
-spec:
-  podSelector: {matchLabels: {app: web}}
-  policyTypes: [Ingress]
-";
-const INVENTORY: &str = "
-apiVersion: v1
-kind: List
-items:
-- {apiVersion: v1, kind: Namespace, metadata: {name: shop}}
-- apiVersion: v1
-  kind: Pod
-  metadata: {name: client, namespace: shop, labels: {app: client}}
-  status: {podIP: 10.78.0.2, podIPs: [{ip: 10.78.0.2}]}
-- apiVersion: v1
-  kind: Pod
-  metadata: {name: web, namespace: shop, labels: {app: web}}
-  status: {podIP: 10.78.0.3, podIPs: [{ip: 10.78.0.3}]}
-";
 
 /// A program in the namespace of the site's node, killed when dropped.
 struct Service(Child);
@@ -163,10 +139,8 @@ fn flows_in_clickhouse_are_what_crossed_the_wire() -> TestResult {
     let tables = fs::read_to_string(format!("{SHIPPED}/clickhouse.sql"))?;
     let create = ["--multiquery", "--query", &tables];
     tool(site.lab.node(), "clickhouse-client", &create);
-    let (policies, inventory) = (site.path("policies.yaml"), site.path("inventory.yaml"));
-    fs::write(&policies, POLICY)?;
-    fs::write(&inventory, INVENTORY)?;
-    let (mut daemon, _) = site.start(&["--policies", &policies, "--inventory", &inventory]);
+    let shop = site.shop(CLOSED);
+    let (mut daemon, _) = site.start(&shop.each_ref().map(String::as_str));
     let _collector = syslog_ng(&site)?;
     let client = site.add(&mut daemon, "c", 2)?;
     let web = site.add(&mut daemon, "w", 3)?;

@@ -210,6 +210,12 @@ fn assert_only_grown(before: &BTreeMap<String, f64>, now: &Samples) {
     }
 }
 
+/// The label that tells which pod of the inventory it is.
+fn of(pod: &Pod) -> String {
+    let name = pod.interface.trim_start_matches("veth");
+    format!("endpoint=\"{name}\"")
+}
+
 /// What is in flows and what is in none, of this pod or of all.
 fn all_of(samples: &Samples, label: &str) -> Totals {
     let mut all = samples.totals("flow", label);
@@ -289,7 +295,7 @@ fn while_everything_comes_and_goes_metrics_miss_nothing() -> TestResult {
             assert_only_grown(&before, &samples);
             for pod in [&client, &server] {
                 let crossed = interface_counters(site.lab.node(), pod);
-                let flows = samples.totals("flow", &format!("endpoint=\"{}\"", pod.interface));
+                let flows = samples.totals("flow", &of(pod));
                 assert!(is_within(flows, crossed), "{flows:?} of {crossed:?}");
             }
             most_series = most_series.max(samples.0.len());
@@ -310,15 +316,12 @@ fn while_everything_comes_and_goes_metrics_miss_nothing() -> TestResult {
 
     // All is quiet: everything is there.
     let violations = |samples: &Samples| {
-        samples.sum(
-            "flowmon_policy_violations_total",
-            &["endpoint=\"vethserver\""],
-        )
+        samples.sum("flowmon_policy_violations_total", &["endpoint=\"server\""])
     };
     let samples = site.wait_for(address, |samples| {
         let crossed = [&client, &server].map(|pod| interface_counters(site.lab.node(), pod));
         let is_whole = |(pod, crossed): (&Pod, Totals)| {
-            let all = all_of(samples, &format!("endpoint=\"{}\"", pod.interface));
+            let all = all_of(samples, &of(pod));
             is_within(crossed, all)
         };
         violations(samples) >= injected && [&client, &server].into_iter().zip(crossed).all(is_whole)
@@ -327,7 +330,7 @@ fn while_everything_comes_and_goes_metrics_miss_nothing() -> TestResult {
     let odd = samples.0.iter().filter(|(series, value)| {
         let is_violation = series.starts_with("flowmon_policy_violations_total{");
         let is_tcp_once = series.contains("protocol=\"tcp\"") && **value <= 1.0;
-        let is_of_server = series.contains("endpoint=\"vethserver\"");
+        let is_of_server = series.contains("endpoint=\"server\"");
         is_violation && !is_tcp_once || series.starts_with("flowmon_flows_total{") && is_of_server
     });
     let odd: Vec<_> = odd.collect();

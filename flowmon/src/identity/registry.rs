@@ -71,6 +71,10 @@ pub struct Attachment {
     pub runtime: Option<Arc<str>>,
     /// Since when it is there.
     pub since: Option<Timestamp>,
+    /// Who it is by itself.
+    found: Arc<Identity>,
+    /// The pod that it is because it has its address.
+    pod: Option<Arc<Identity>>,
 }
 
 /// What news changed.
@@ -194,13 +198,14 @@ impl Registry {
             ..
         } = cluster;
         self.is_cluster_whole = is_whole;
-        let mut changes = self.learn(source, here, now_ns);
+        let mut changes = Changes::default();
         for (address, who) in held {
             let holder = who.map(|who| (called(source, "", &who), who));
             if self.cluster.set_one(address, holder.as_ref(), now_ns) {
                 changes.addresses.insert(address);
             }
         }
+        changes.merge(self.learn(source, here, now_ns));
         if now_ns > self.forgot_ns.saturating_add(FORGET_NS) {
             self.forgot_ns = now_ns;
             self.cluster.forget(now_ns);
@@ -219,6 +224,8 @@ impl Registry {
             used.extend(&joined.parts);
             disagreeing.extend(joined.disagreeing.iter().map(|&source| (ifindex, source)));
             let attachment = Attachment::new(joined, self.attachments.get(&ifindex));
+            let pod = self.pod_with(&attachment, now_ns).cloned();
+            let attachment = attachment.known_as(pod);
             for &address in &attachment.addresses {
                 let holder = Holder::Behind(ifindex);
                 held.entry(address)
@@ -238,7 +245,9 @@ impl Registry {
         self.gone.retain(|gone| gone.since_ns + LINGER_NS > now_ns);
         for gone in &mut self.gone {
             let joined = join(&gone.interface, gone.nearest.as_ref(), &self.snapshots);
-            let attachment = Attachment::new(joined, gone.attachment.as_ref());
+            // Whoever has its address by now.
+            let pod = gone.attachment.as_ref().and_then(|it| it.pod.clone());
+            let attachment = Attachment::new(joined, gone.attachment.as_ref()).known_as(pod);
             let holder = Holder::Behind(gone.ifindex);
             changes
                 .addresses
@@ -250,6 +259,22 @@ impl Registry {
         }
         self.disagreeing = disagreeing;
         changes
+    }
+
+    /// The pod of the cluster, or of what was declared, that has an address of somebody on this host, who
+    /// is that pod unless it is another one of Kubernetes: so it is judged, too (`audit::pods`).
+    fn pod_with(&self, attachment: &Attachment, now_ns: u64) -> Option<&Arc<Identity>> {
+        use EndpointKind::{Container, Netns, Unknown};
+        if !matches!(attachment.found.kind, Container | Netns | Unknown) {
+            return None;
+        }
+        let histories = [&self.cluster, &self.far];
+        let addresses = attachment.addresses.iter();
+        let mut holders = addresses.flat_map(|address| {
+            let holders = histories.into_iter();
+            holders.filter_map(|history| history.holder(address, now_ns, now_ns))
+        });
+        holders.find(|holder| holder.kind == EndpointKind::Pod)
     }
 
     /// What the kernel says of who is behind an interface.
@@ -270,17 +295,11 @@ impl Attachment {
             since,
             ..
         } = joined;
-        match before.filter(|before| is_still(&before.identity, &identity)) {
-            None => Self {
-                identity: Arc::new(identity),
-                addresses,
-                networks,
-                runtime,
-                since,
-            },
+        let (found, before) = match before.filter(|before| is_still(&before.found, &identity)) {
+            None => (Arc::new(identity), None),
             Some(before) => {
-                let known = &before.identity;
-                let identity = if identity.name.is_none() {
+                let known = &before.found;
+                let found = if identity.name.is_none() {
                     Arc::clone(known)
                 } else {
                     Arc::new(Identity {
@@ -291,14 +310,41 @@ impl Attachment {
                         ..identity
                     })
                 };
-                Self {
-                    identity,
-                    addresses,
-                    networks,
-                    runtime: runtime.or_else(|| before.runtime.clone()),
-                    since: since.or(before.since),
-                }
+                (found, Some(before))
             }
+        };
+        Self {
+            identity: Arc::clone(&found),
+            addresses,
+            networks,
+            runtime: runtime.or_else(|| before?.runtime.clone()),
+            since: since.or_else(|| before?.since),
+            found,
+            pod: None,
+        }
+    }
+
+    /// It is this pod, if any: called as that one, with its labels over those that were found.
+    fn known_as(self, pod: Option<Arc<Identity>>) -> Self {
+        let Some(pod) = pod else { return self };
+        let mut labels = self.found.labels.clone().unwrap_or_default();
+        labels.extend(pod.labels.clone().unwrap_or_default());
+        let kind = match self.found.kind {
+            EndpointKind::Unknown => pod.kind,
+            kind => kind,
+        };
+        let identity = Identity {
+            kind,
+            namespace: pod.namespace.clone(),
+            name: pod.name.clone(),
+            labels: Some(labels),
+            source: pod.source,
+            ..Identity::clone(&self.found)
+        };
+        Self {
+            identity: Arc::new(identity),
+            pod: Some(pod),
+            ..self
         }
     }
 }
@@ -434,6 +480,68 @@ mod tests {
         let changes = registry.learn(IdentitySource::Docker, named(), 4);
         assert!(changes.addresses.contains(&address));
         assert_eq!(who(&registry).as_deref(), Some("brief"));
+    }
+
+    /// Verdicts are of the pod that has the address, so names are that pod's.
+    #[test]
+    fn who_has_the_address_of_a_pod_is_called_as_the_pod() {
+        let address = IpAddr::from([10, 0, 0, 1]);
+        let local = |kind| {
+            let mut known = Known::new(kind, IdentitySource::Netns);
+            known.ifindex = Some(IFINDEX);
+            known.addresses = vec![address];
+            known.identity.labels = Some(Labels::from([("found".into(), "yes".into())]));
+            vec![known]
+        };
+        let declared = |name: &str| {
+            let mut known = Known::new(EndpointKind::Pod, IdentitySource::Inventory);
+            known.addresses = vec![address];
+            known.identity.namespace = Some("shop".into());
+            known.identity.name = Some(name.into());
+            known.identity.labels = Some(Labels::from([("app".into(), name.into())]));
+            vec![known]
+        };
+        let remote = |registry: &Registry| registry.holder(&address, 9, 9).name.clone();
+        let mut registry = Registry::default();
+        registry.appeared(IFINDEX, "veth0");
+        registry.learn(IdentitySource::Netns, local(EndpointKind::Netns), 1);
+        assert_eq!((name(&registry), remote(&registry)), (None, None));
+        for called in ["web", "cart"] {
+            let changes = registry.learn(IdentitySource::Inventory, declared(called), 2);
+            assert!(changes.interfaces.contains(&IFINDEX));
+            assert!(changes.addresses.contains(&address));
+            assert_eq!(name(&registry), Some(called));
+            assert_eq!(remote(&registry).as_deref(), Some(called));
+        }
+        let identity = registry.behind(IFINDEX).map(|it| Arc::clone(&it.identity));
+        let labels = identity.and_then(|it| it.labels.clone());
+        let both = [("found", "yes"), ("app", "cart")];
+        let both = both.map(|(key, value)| (key.into(), value.into()));
+        assert_eq!(labels, Some(Labels::from(both)));
+        // Who is gone stays who it was.
+        registry.gone(IFINDEX, 10);
+        registry.learn(IdentitySource::Inventory, declared("web"), 11);
+        assert_eq!(remote(&registry).as_deref(), Some("cart"));
+        // And what is not declared any more is only what it is by itself.
+        registry.appeared(IFINDEX, "veth0");
+        registry.learn(IdentitySource::Netns, local(EndpointKind::Netns), 12);
+        assert_eq!(name(&registry), Some("web"));
+        registry.learn(IdentitySource::Inventory, Vec::new(), 13);
+        assert_eq!(name(&registry), None);
+        // Also one of whom nothing else is known.
+        let mut registry = Registry::default();
+        registry.appeared(IFINDEX, "veth0");
+        registry.learn(IdentitySource::Netns, local(EndpointKind::Unknown), 1);
+        registry.learn(IdentitySource::Inventory, declared("web"), 2);
+        let identity = registry.behind(IFINDEX).map(|it| Arc::clone(&it.identity));
+        assert_eq!(identity.map(|it| it.kind), Some(EndpointKind::Pod));
+        assert_eq!(name(&registry), Some("web"));
+        // Of a pod of Kubernetes its node knows better: addresses are used again.
+        let mut registry = Registry::default();
+        registry.appeared(IFINDEX, "veth0");
+        registry.learn(IdentitySource::Netns, local(EndpointKind::Pod), 1);
+        registry.learn(IdentitySource::Inventory, declared("web"), 2);
+        assert_eq!(name(&registry), None);
     }
 
     /// A runtime that is told to remove a container forgets it before its processes and its veth are

@@ -37,8 +37,14 @@ fn violations_are_seen_with_their_explanation() -> TestResult {
         lines.any(|line| words.iter().all(|word| line.contains(word)))
     };
     assert!(has(&["in flows", "4 denied"]), "{screen}");
-    assert!(has(&["!web", "→", "redis", "tcp/6379"]), "{screen}");
-    assert!(has(&["!redis", "←", "web", "tcp/6379"]), "{screen}");
+    assert!(
+        has(&["!shop/web-0", "→", "op/redis-0", "tcp/6379"]),
+        "{screen}"
+    );
+    assert!(
+        has(&["op/redis-0", "←", "shop/web-0", "tcp/6379"]),
+        "{screen}"
+    );
     assert!(
         has(&["! ", "web", "redis", "tcp/6379", "2 flows"]),
         "{screen}"

@@ -34,33 +34,6 @@ spec:
     ports: [{port: 8080}]
 ";
 
-const INVENTORY: &str = "
-apiVersion: v1
-kind: List
-items:
-- {apiVersion: v1, kind: Namespace, metadata: {name: shop}}
-- apiVersion: v1
-  kind: Pod
-  metadata: {name: client, namespace: shop, labels: {app: client}}
-  status: {podIP: 10.78.0.2, podIPs: [{ip: 10.78.0.2}]}
-- apiVersion: v1
-  kind: Pod
-  metadata: {name: web, namespace: shop, labels: {app: web}}
-  status: {podIP: 10.78.0.3, podIPs: [{ip: 10.78.0.3}]}
-";
-
-fn shop(site: &Site) -> Result<[String; 4], Box<dyn Error>> {
-    let (policies, inventory) = (site.path("policies.yaml"), site.path("inventory.yaml"));
-    fs::write(&policies, POLICY)?;
-    fs::write(&inventory, INVENTORY)?;
-    Ok([
-        "--policies".into(),
-        policies,
-        "--inventory".into(),
-        inventory,
-    ])
-}
-
 fn address(pod: &Pod) -> Result<IpAddr, Box<dyn Error>> {
     Ok(pod.ipv4().ok_or("no address")?.into())
 }
@@ -84,7 +57,7 @@ fn prometheus_answers_with_what_crossed_the_wire() -> TestResult {
         return Ok(());
     }
     let site = Site::new("prometheus");
-    let shop = shop(&site)?;
+    let shop = site.shop(POLICY);
     let (mut daemon, metrics) = site.start(&shop.each_ref().map(String::as_str));
     let client = site.add(&mut daemon, "c", 2)?;
     let web = site.add(&mut daemon, "w", 3)?;
@@ -97,7 +70,7 @@ fn prometheus_answers_with_what_crossed_the_wire() -> TestResult {
     traffic::tcp_transfer(&stranger.namespace, &web.namespace, port(8080)?, 1200, 900)?;
     traffic::tcp_refused(&client.namespace, port(8083)?)?;
 
-    for (pod, name) in [(&client, "vethc"), (&web, "vethw"), (&stranger, "veths")] {
+    for (pod, name) in [(&client, "client"), (&web, "web"), (&stranger, "veths")] {
         for (unit, way, truth) in parts(interface_counters(site.lab.node(), pod)) {
             let interface = &pod.interface;
             for query in [
@@ -109,10 +82,12 @@ fn prometheus_answers_with_what_crossed_the_wire() -> TestResult {
         }
     }
     // Three of client's connections are denied; of who is in no inventory nothing can be said.
-    let of_web = "endpoint='vethw',policy='shop/web',reason='no-rule-matched'";
+    let of_web = "namespace='shop',endpoint='web',policy='shop/web',reason='no-rule-matched'";
     for (query, expected) in [
         (
-            format!("sum(flowmon_policy_violations_total{{{of_web},peer='10.78.0.2'}})"),
+            format!(
+                "sum(flowmon_policy_violations_total{{{of_web},peer_namespace='shop',peer='client'}})"
+            ),
             3.0,
         ),
         (
@@ -120,11 +95,11 @@ fn prometheus_answers_with_what_crossed_the_wire() -> TestResult {
             1.0,
         ),
         (
-            "sum(flowmon_policy_undecided_total{endpoint='vethw'})".to_owned(),
+            "sum(flowmon_policy_undecided_total{endpoint='web'})".to_owned(),
             1.0,
         ),
         (
-            "sum(flowmon_flows_total{verdict='allowed',endpoint='vethw'})".to_owned(),
+            "sum(flowmon_flows_total{verdict='allowed',endpoint='web'})".to_owned(),
             1.0,
         ),
         ("sum(flowmon_unattributed_packets_total)".to_owned(), 0.0),
@@ -139,7 +114,7 @@ fn prometheus_answers_with_what_crossed_the_wire() -> TestResult {
         2.0,
     )?;
     // Of the alerts, the one.
-    let fires = "ALERTS{alertstate='firing',alertname='FlowmonPolicyViolation',endpoint='vethw'}";
+    let fires = "ALERTS{alertstate='firing',alertname='FlowmonPolicyViolation',endpoint='web'}";
     server.wait_for(fires, 1.0)?;
     server.wait_for("count(ALERTS{alertstate='firing'})", 1.0)?;
     for query in panels()? {

@@ -6,15 +6,22 @@ use std::{
     time::{Duration, Instant},
 };
 
-use netns_tests::{command, finish, flowmon, flowmon_binary, require_root};
+use netns_tests::{flowmon, require_root};
 
 use super::{Folder, Namespace, TestResult, played, policies};
 
+/// As the GitHub example has it, by root, which `sudo` makes of who runs it.
 #[test]
 fn the_projects_scenarios_hold_by_real_traffic() -> TestResult {
     if !require_root("the_projects_scenarios_hold_by_real_traffic") {
         return Ok(());
     }
+    let workflow = fs::read_to_string(policies().join("../deploy/ci/github.yml"))?;
+    let lines = workflow
+        .lines()
+        .filter_map(|line| line.split_once("run: sudo "));
+    let lines: Vec<&str> = lines.map(|(_, line)| line).collect();
+    assert_eq!(lines, ["flowmon test policies"]);
     let (finished, cells, summary) = played(&policies().display().to_string())?;
     assert_eq!(finished.code, Some(0), "{summary} {}", finished.stderr);
     let untried: Vec<_> = cells
@@ -23,26 +30,6 @@ fn the_projects_scenarios_hold_by_real_traffic() -> TestResult {
         .collect();
     assert!(untried.is_empty(), "{untried:#?}");
     assert!(cells.len() >= 27);
-    Ok(())
-}
-
-/// As root, which `sudo` makes of who runs it.
-#[test]
-fn what_the_github_example_does_with_sudo_works() -> TestResult {
-    if !require_root("what_the_github_example_does_with_sudo_works") {
-        return Ok(());
-    }
-    let root = policies().join("..");
-    let workflow = fs::read_to_string(root.join("deploy/ci/github.yml"))?;
-    let lines = workflow
-        .lines()
-        .filter_map(|line| line.split_once("run: sudo "));
-    let lines: Vec<&str> = lines.map(|(_, line)| line).collect();
-    assert_eq!(lines, ["flowmon test policies"]);
-    let host = Namespace::new("host")?;
-    let mut run = command(flowmon_binary(), &["test", "policies"]);
-    let ended = finish(&host, run.current_dir(root));
-    assert_eq!(ended.code, Some(0), "{}{}", ended.stdout, ended.stderr);
     Ok(())
 }
 
