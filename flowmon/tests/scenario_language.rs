@@ -221,6 +221,12 @@ expect:
     );
 }
 
+/// With something wrong instead of what is right, this is told first.
+fn assert_mistake(scenario: &str, right: &str, wrong: &str, want: &str) {
+    let found = problems(&scenario.replacen(right, wrong, 1));
+    assert!(found[0].starts_with(want), "{wrong}: {found:?}");
+}
+
 #[test]
 fn mistakes_are_told_with_their_place() {
     let base = format!("{CAST}  - {{from: shop/web, to: shop/cart, port: 80, expect: allowed}}\n");
@@ -304,8 +310,7 @@ fn mistakes_are_told_with_their_place() {
         ("outside:", "outsiders:", "7:1 unknown field `outsiders`"),
         ("policies: it.yaml", "policies: [", "3:11 while parsing"),
     ] {
-        let found = problems(&base.replacen(right, wrong, 1));
-        assert!(found[0].starts_with(want), "{wrong}: {found:?}");
+        assert_mistake(&base, right, wrong, want);
     }
 }
 
@@ -352,8 +357,7 @@ fn mistakes_in_a_table_are_told_with_their_place() {
             "11:5 unknown field `from`; known here: port, table",
         ),
     ] {
-        let found = problems(&text.replacen(right, wrong, 1));
-        assert!(found[0].starts_with(want), "{wrong}: {found:?}");
+        assert_mistake(&text, right, wrong, want);
     }
 }
 
@@ -429,8 +433,7 @@ fn mistakes_in_services_are_told_with_their_place() {
             "14:44 the service shop/store does not listen at 6379/tcp, but at 80/tcp",
         ),
     ] {
-        let found = problems(&text.replacen(right, wrong, 1));
-        assert!(found[0].starts_with(want), "{wrong}: {found:?}");
+        assert_mistake(&text, right, wrong, want);
     }
 }
 

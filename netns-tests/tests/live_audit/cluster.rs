@@ -1,17 +1,16 @@
 //! Policies and pods of a cluster that change while flows go on.
 
-use std::{net::SocketAddr, path::PathBuf, time::Instant};
+use std::{path::PathBuf, time::Instant};
 
-use flowmon::lab::{Pod, traffic};
+use flowmon::lab::Pod;
 use netns_tests::{Watch, flowmon, require_root};
 use serde_json::{Value, json};
 
 use crate::{
-    Net, TestResult, address, ingress, is,
+    Net, PORT, TestResult, address, ingress, is,
     kube_api::{Api, Fault, NAMESPACES, NETWORK_POLICIES, NODES, PODS, namespace, node, pod},
+    send,
 };
-
-const PORT: u16 = 7000;
 
 struct Cluster {
     net: Net,
@@ -90,10 +89,7 @@ impl Cluster {
     }
 
     fn send(&self) -> TestResult {
-        let server = SocketAddr::new(address(&self.green), PORT);
-        let (blue, green) = (&self.blue.namespace, &self.green.namespace);
-        traffic::udp_exchange(blue, green, server, 1, 100, false)?;
-        Ok(())
+        send(&self.blue, &self.green)
     }
 }
 

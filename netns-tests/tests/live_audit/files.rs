@@ -1,12 +1,12 @@
 //! Policies and inventory that change while flows go on.
 
-use std::{fs, io, net::SocketAddr, os::unix::fs::symlink, path::PathBuf, process};
+use std::{fs, io, os::unix::fs::symlink, path::PathBuf, process};
 
-use flowmon::lab::{Pod, traffic};
+use flowmon::lab::Pod;
 use netns_tests::{Watch, require_root};
 use serde_json::{Value, json};
 
-use crate::{Net, TestResult, address, declared, ingress, is, list};
+use crate::{Net, PORT, TestResult, declared, ingress, is, list, send};
 
 /// A folder that is removed when dropped.
 pub(crate) struct Folder(pub(crate) PathBuf);
@@ -38,8 +38,6 @@ impl Drop for Folder {
         let _left = fs::remove_dir_all(&self.0);
     }
 }
-
-const PORT: u16 = 7000;
 
 struct Flowing {
     net: Net,
@@ -79,10 +77,7 @@ impl Flowing {
     }
 
     fn send(&self) -> TestResult {
-        let server = SocketAddr::new(address(&self.green), PORT);
-        let (blue, green) = (&self.blue.namespace, &self.green.namespace);
-        traffic::udp_exchange(blue, green, server, 1, 100, false)?;
-        Ok(())
+        send(&self.blue, &self.green)
     }
 }
 

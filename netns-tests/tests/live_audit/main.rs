@@ -17,15 +17,21 @@ mod rate;
 mod shop;
 mod view;
 
-use std::{error::Error, net::IpAddr};
+use std::{
+    error::Error,
+    net::{IpAddr, SocketAddr},
+};
 
-use flowmon::lab::{Lab, Pod};
+use flowmon::lab::{Lab, Pod, traffic};
 use netns_tests::PrivateMounts;
 use serde_json::{Value, json};
 
 use files::Folder;
 
 type TestResult = Result<(), Box<dyn Error>>;
+
+/// What is asked for where it does not matter.
+const PORT: u16 = 7000;
 
 /// A network with pods whose namespaces have their names.
 struct Net {
@@ -50,6 +56,13 @@ impl Net {
 
 fn address(pod: &Pod) -> IpAddr {
     pod.addresses[0].ip()
+}
+
+/// A packet, and another one back.
+fn send(from: &Pod, to: &Pod) -> TestResult {
+    let server = SocketAddr::new(address(to), PORT);
+    traffic::udp_exchange(&from.namespace, &to.namespace, server, 1, 100, false)?;
+    Ok(())
 }
 
 /// A pod with a label, as `kubectl` would print it; what is running has an address.
