@@ -55,6 +55,10 @@ pub enum FlowEvent {
     /// The process before this one knew it, and told of it: to readers of records an update.
     #[serde(rename(serialize = "update"), skip_deserializing)]
     Inherited,
+    /// Its entry was evicted and made again, and counts from 0: the same connection, as far as anyone can
+    /// tell. To readers of records it is new.
+    #[serde(rename(serialize = "new"), skip_deserializing)]
+    Again,
     /// Its counters grew.
     Update,
     /// It is no longer tracked; these are its last counters.

@@ -3,7 +3,10 @@
 
 use std::collections::HashMap;
 
-use flowmon_common::{FlowKey, Initiator, wire::protocol};
+use flowmon_common::{
+    FlowKey, Initiator,
+    wire::{protocol, tcp},
+};
 use foldhash::fast::RandomState;
 
 use super::expiry;
@@ -25,6 +28,15 @@ pub(super) struct Evicted {
     missed_ns: Option<u64>,
     /// The last time that anything was evicted.
     last_ns: Option<u64>,
+}
+
+/// What is known of a flow from before its entry was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Earlier {
+    /// It was there, and was opened by this one, as an [`Initiator`] is stored.
+    Known(u8),
+    /// It may have been.
+    Missed,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -68,29 +80,45 @@ impl Evicted {
         self.last_ns
     }
 
-    /// Who opened a flow whose entry was just found, as an [`Initiator`] is stored; none where that is
-    /// for its first packet to tell.
-    pub(super) fn opener(&mut self, flow: &Flow) -> Option<u8> {
+    /// What is known from before of a flow whose entry was just found; none where it is for its first
+    /// packet to tell.
+    pub(super) fn earlier(&mut self, flow: &Flow) -> Option<Earlier> {
         let first_ns = flow.stats.first_ns;
         let past = self.young.remove(&flow.key);
         let past = past.or_else(|| self.old.remove(&flow.key));
         if let Some(past) = past.filter(|past| first_ns < past.until_ns) {
-            return Some(past.initiator);
+            return Some(Earlier::Known(past.initiator));
         }
         let missed_ns = self.missed_ns?;
         let until_ns = missed_ns.saturating_add(expiry::idle_limit_ns(flow, first_ns));
-        (first_ns < until_ns).then_some(Initiator::Unknown as u8)
+        (first_ns < until_ns).then_some(Earlier::Missed)
     }
 }
 
 /// Who opened it, given what is known from before: an opening or the answer to one tells itself.
-pub(super) fn opened_by(flow: &Flow, before: Option<u8>) -> u8 {
+pub(super) fn opened_by(flow: &Flow, earlier: Option<Earlier>) -> u8 {
     let told = flow.stats.initiator;
     let is_told = told != Initiator::Unknown as u8 && has_opening(flow.protocol());
-    match before {
-        Some(before) if !is_told => before,
+    match earlier {
+        Some(Earlier::Known(initiator)) if !is_told => initiator,
+        Some(Earlier::Missed) if !is_told => Initiator::Unknown as u8,
         _ => told,
     }
+}
+
+/// Is it a connection that was there before? One that begins by the same name begins with an opening.
+pub(super) fn is_again(flow: &Flow, earlier: Option<Earlier>) -> bool {
+    let opener = match Initiator::from_abi(flow.stats.initiator) {
+        Initiator::Local => Some(&flow.stats.tx),
+        Initiator::Remote => Some(&flow.stats.rx),
+        Initiator::Unknown => None,
+    };
+    let begins = match flow.protocol() {
+        Protocol::Ip(protocol::TCP) => opener.is_some_and(|half| half.tcp_flags & tcp::SYN != 0),
+        Protocol::Ip(protocol::SCTP | protocol::DCCP) => opener.is_some(),
+        _ => false,
+    };
+    matches!(earlier, Some(Earlier::Known(_))) && !begins
 }
 
 /// Does a packet tell by itself who opened the flow? Otherwise it is who was heard first. ICMP's flows
@@ -140,34 +168,34 @@ mod tests {
     #[test]
     fn it_is_the_same_conversation_until_it_would_be_over() {
         let mut evicted = Evicted::default();
-        let opener = Some(Initiator::Local as u8);
+        let opener = Some(Earlier::Known(Initiator::Local as u8));
         for (after, expected) in [(0, opener), (119, opener), (120, None)] {
             evicted.note(&udp(1, BEGIN), BEGIN);
-            assert_eq!(evicted.opener(&udp(1, BEGIN + after * SECOND)), expected);
-            assert_eq!(evicted.opener(&udp(1, BEGIN)), None, "it is there again");
+            assert_eq!(evicted.earlier(&udp(1, BEGIN + after * SECOND)), expected);
+            assert_eq!(evicted.earlier(&udp(1, BEGIN)), None, "it is there again");
         }
     }
 
     #[test]
     fn what_was_missed_or_forgotten_has_no_opener_for_a_while() {
-        let unknown = Some(Initiator::Unknown as u8);
+        let unknown = Some(Earlier::Missed);
         let mut evicted = Evicted::default();
         evicted.missed(BEGIN);
-        assert_eq!(evicted.opener(&udp(1, BEGIN + 119 * SECOND)), unknown);
-        assert_eq!(evicted.opener(&udp(1, BEGIN + 120 * SECOND)), None);
+        assert_eq!(evicted.earlier(&udp(1, BEGIN + 119 * SECOND)), unknown);
+        assert_eq!(evicted.earlier(&udp(1, BEGIN + 120 * SECOND)), None);
 
         let mut evicted = Evicted::default();
         let most = u32::try_from(MOST).unwrap_or_default();
         (0..most).for_each(|number| evicted.note(&udp(number, 0), BEGIN));
         assert_eq!(
-            evicted.opener(&udp(most, BEGIN)),
+            evicted.earlier(&udp(most, BEGIN)),
             None,
             "all are remembered"
         );
         (most..=most * 2).for_each(|number| evicted.note(&udp(number, 0), BEGIN + SECOND));
         let kept = evicted.young.len() + evicted.old.len();
         assert!(kept <= MOST, "{kept}");
-        assert_eq!(evicted.opener(&udp(0, BEGIN + 119 * SECOND)), unknown);
+        assert_eq!(evicted.earlier(&udp(0, BEGIN + 119 * SECOND)), unknown);
         assert_eq!(evicted.last_ns(), Some(BEGIN + SECOND));
     }
 
@@ -175,12 +203,29 @@ mod tests {
     fn an_opening_tells_itself() {
         let [local, remote] = [Initiator::Local, Initiator::Remote].map(|it| it as u8);
         for protocol in [protocol::TCP, protocol::SCTP, protocol::ICMP] {
-            assert_eq!(opened_by(&flow(protocol, 1, 0), Some(remote)), local);
+            assert_eq!(
+                opened_by(&flow(protocol, 1, 0), Some(Earlier::Known(remote))),
+                local
+            );
         }
-        assert_eq!(opened_by(&udp(1, 0), Some(remote)), remote);
+        assert_eq!(opened_by(&udp(1, 0), Some(Earlier::Known(remote))), remote);
         assert_eq!(opened_by(&udp(1, 0), None), local);
         let mut midstream = flow(protocol::TCP, 1, 0);
         midstream.stats.initiator = Initiator::Unknown as u8;
-        assert_eq!(opened_by(&midstream, Some(remote)), remote);
+        assert_eq!(opened_by(&midstream, Some(Earlier::Known(remote))), remote);
+    }
+
+    #[test]
+    fn what_begins_with_an_opening_is_another_connection() {
+        let known = Some(Earlier::Known(Initiator::Local as u8));
+        assert!(is_again(&udp(1, 0), known));
+        assert!(!is_again(&udp(1, 0), Some(Earlier::Missed)));
+        assert!(!is_again(&udp(1, 0), None));
+        let mut connection = flow(protocol::TCP, 1, 0);
+        assert!(is_again(&connection, known));
+        connection.stats.rx.tcp_flags = tcp::SYN | tcp::ACK;
+        assert!(is_again(&connection, known), "an answer");
+        connection.stats.tx.tcp_flags = tcp::SYN;
+        assert!(!is_again(&connection, known));
     }
 }

@@ -9,7 +9,7 @@ use foldhash::fast::RandomState;
 use indexmap::{IndexMap, map::Entry};
 
 use super::{
-    evicted::{Evicted, opened_by},
+    evicted::{Earlier, Evicted, is_again, opened_by},
     expiry,
 };
 use crate::model::{Flow, FlowEvent, Report};
@@ -39,19 +39,19 @@ pub struct FlowTable {
 struct Tracked {
     /// With the initiator that is known, which need not be the one that its entry has.
     flow: Flow,
-    /// The initiator that was known before the entry was made.
-    opener: Option<u8>,
+    /// What was known before the entry was made.
+    earlier: Option<Earlier>,
     is_reported: bool,
     seen_in: u64,
 }
 
 impl Tracked {
-    fn new(flow: &Flow, opener: Option<u8>, is_reported: bool, seen_in: u64) -> Self {
+    fn new(flow: &Flow, earlier: Option<Earlier>, is_reported: bool, seen_in: u64) -> Self {
         let mut flow = *flow;
-        flow.stats.initiator = opened_by(&flow, opener);
+        flow.stats.initiator = opened_by(&flow, earlier);
         Self {
             flow,
-            opener,
+            earlier,
             is_reported,
             seen_in,
         }
@@ -145,8 +145,8 @@ impl FlowTable {
         let evicted = &mut self.evicted;
         if event.first_ns < self.drained_to_ns {
             if !self.flows.contains_key(&event.key) {
-                let opener = evicted.opener(&flow);
-                let gone = Tracked::new(&flow, opener, false, self.drain);
+                let earlier = evicted.earlier(&flow);
+                let gone = Tracked::new(&flow, earlier, false, self.drain);
                 evicted.note(&gone.flow, self.drained_to_ns);
             }
             return;
@@ -155,13 +155,13 @@ impl FlowTable {
             Entry::Occupied(known) if known.get().flow.stats.first_ns >= event.first_ns => return,
             Entry::Occupied(mut known) => {
                 evicted.happened(event.first_ns);
-                let opener = Some(known.get().flow.stats.initiator);
-                let again = Tracked::new(&flow, opener, false, self.drain);
+                let earlier = Some(Earlier::Known(known.get().flow.stats.initiator));
+                let again = Tracked::new(&flow, earlier, false, self.drain);
                 end(&mut self.ended, &known.insert(again), report);
             }
             Entry::Vacant(vacant) => {
-                let opener = evicted.opener(&flow);
-                vacant.insert(Tracked::new(&flow, opener, false, self.drain));
+                let earlier = evicted.earlier(&flow);
+                vacant.insert(Tracked::new(&flow, earlier, false, self.drain));
             }
         }
         self.count(event.key.ifindex, flow.totals());
@@ -177,7 +177,7 @@ impl FlowTable {
                 .filter(|tracked| !tracked.is_reported);
             if let Some(tracked) = unreported {
                 tracked.is_reported = true;
-                report(news_of(&tracked.flow));
+                report(news_of(tracked));
             }
         }
     }
@@ -201,11 +201,11 @@ impl FlowTable {
         let found = match self.flows.entry(flow.key) {
             Entry::Occupied(known) if known.get().flow.stats.first_ns == first_ns => {
                 let known = known.into_mut();
-                let found = Tracked::new(flow, known.opener, true, drain);
+                let found = Tracked::new(flow, known.earlier, true, drain);
                 let before = std::mem::replace(known, found);
                 let growth = grown(before.flow.totals(), flow.totals());
                 if !before.is_reported {
-                    report(news_of(&known.flow));
+                    report(news_of(known));
                 } else if growth != Totals::default() {
                     report(Report {
                         event: FlowEvent::Update,
@@ -221,28 +221,27 @@ impl FlowTable {
             Entry::Occupied(known) => {
                 evicted.happened(first_ns);
                 let known = known.into_mut();
-                let opener = Some(known.flow.stats.initiator);
-                let again = Tracked::new(flow, opener, true, drain);
+                let earlier = Some(Earlier::Known(known.flow.stats.initiator));
+                let again = Tracked::new(flow, earlier, true, drain);
                 end(&mut self.ended, &std::mem::replace(known, again), report);
                 known
             }
             Entry::Vacant(vacant) => {
-                let opener = evicted.opener(flow);
-                vacant.insert(Tracked::new(flow, opener, true, drain))
+                let earlier = evicted.earlier(flow);
+                vacant.insert(Tracked::new(flow, earlier, true, drain))
             }
         };
-        let flow = found.flow;
-        self.count(flow.key.ifindex, flow.totals());
         if first_ns < self.told_to_ns {
             report(Report {
                 event: FlowEvent::Inherited,
-                flow: &flow,
-                before: Some(&flow),
+                flow: &found.flow,
+                before: Some(&found.flow),
                 growth: Totals::default(),
             });
         } else {
-            report(news_of(&flow));
+            report(news_of(found));
         }
+        self.count(flow.key.ifindex, flow.totals());
     }
 
     /// A flow that was not known has this much.
@@ -325,9 +324,14 @@ impl FlowTable {
 }
 
 /// All that it ever sent is growth since the last report, of which there was none.
-fn news_of(flow: &Flow) -> Report<'_> {
+fn news_of(tracked: &Tracked) -> Report<'_> {
+    let flow = &tracked.flow;
     Report {
-        event: FlowEvent::New,
+        event: if is_again(flow, tracked.earlier) {
+            FlowEvent::Again
+        } else {
+            FlowEvent::New
+        },
         flow,
         before: None,
         growth: flow.totals(),
@@ -340,7 +344,7 @@ fn end(ended: &mut BTreeMap<u32, Ended>, tracked: &Tracked, report: &mut impl Fn
         flows: 1,
     };
     if !tracked.is_reported {
-        report(news_of(&tracked.flow));
+        report(news_of(tracked));
     }
     report(Report {
         event: FlowEvent::End,

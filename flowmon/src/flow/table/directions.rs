@@ -1,7 +1,8 @@
-//! Who opened a flow is never told wrong, whatever becomes of its entry and of the news of it.
+//! Who opened a flow is never told wrong, and a flow is new once, whatever becomes of its entry and of the
+//! news of it.
 #![expect(clippy::indexing_slicing, reason = "a test may fail by panicking")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use flowmon_common::Initiator;
 use proptest::prelude::*;
@@ -21,20 +22,30 @@ struct Kernel {
     entries: BTreeMap<u16, Flow>,
     ring: Vec<NewFlow>,
     lost: usize,
-    /// By port, what is true: who opened the conversation, and its last datagram.
-    truth: BTreeMap<u16, (Direction, u64)>,
+    /// By port, what is true.
+    truth: BTreeMap<u16, Conversation>,
     /// Something was evicted since the last drain.
     has_evicted: bool,
+}
+
+struct Conversation {
+    opener: Direction,
+    began_ns: u64,
+    last_ns: u64,
 }
 
 impl Kernel {
     fn datagram(&mut self, port: u16, direction: Direction) {
         let now_ns = self.now_ns;
-        let truth = self.truth.entry(port).or_insert((direction, now_ns));
-        if now_ns - truth.1 >= SILENCE {
-            truth.0 = direction;
+        let begun = Conversation {
+            opener: direction,
+            began_ns: now_ns,
+            last_ns: now_ns,
+        };
+        match self.truth.get_mut(&port) {
+            Some(truth) if now_ns - truth.last_ns < SILENCE => truth.last_ns = now_ns,
+            _ => _ = self.truth.insert(port, begun),
         }
-        truth.1 = now_ns;
         let mut is_first = false;
         let entry = self.entries.entry(port).or_insert_with(|| {
             is_first = true;
@@ -108,10 +119,11 @@ proptest! {
         let mut table = FlowTable::default();
         let mut drained_ns = 0;
         let (mut told, mut missed) = (Vec::new(), false);
+        let mut conversations = BTreeSet::new();
         for (port, action) in steps {
             kernel.now_ns += MS;
             let mut report = |it: Report<'_>| {
-                told.push((it.flow.key.local_port, it.flow.direction()));
+                told.push((it.flow.key.local_port, it.flow.direction(), it.event));
             };
             match action {
                 0..3 => kernel.datagram(port, Direction::Tx),
@@ -132,6 +144,8 @@ proptest! {
                     drained_ns = kernel.now_ns;
                 }
                 _ => {
+                    // Killed, so nobody knows what was told since the last drain.
+                    conversations.retain(|(_, began_ns)| *began_ns < drained_ns);
                     let evicted = kernel.has_evicted.then_some(kernel.now_ns);
                     let evicted = evicted.or(table.evicted_ns());
                     missed |= evicted.is_some();
@@ -142,8 +156,11 @@ proptest! {
                 }
             }
             missed |= kernel.lost > 0;
-            for (port, direction) in told.drain(..) {
-                let truth = match kernel.truth[&port].0 {
+            for (port, direction, event) in told.drain(..) {
+                let Conversation { opener, began_ns, .. } = kernel.truth[&port];
+                let is_counted = event != FlowEvent::New || conversations.insert((port, began_ns));
+                prop_assert!(is_counted || missed, "a conversation is new once");
+                let truth = match opener {
                     Direction::Tx => model::Direction::Egress,
                     Direction::Rx => model::Direction::Ingress,
                 };

@@ -155,7 +155,7 @@ fn an_entry_made_again_is_another_flow() {
     let mut table = FlowTable::default();
     drain(&mut table, 10, &[entry(KEY, 5, 4)]);
     let reports = drain(&mut table, 20, &[entry(KEY, 15, 2)]);
-    assert_eq!(events(&reports), [FlowEvent::End, FlowEvent::New]);
+    assert_eq!(events(&reports), [FlowEvent::End, FlowEvent::Again]);
     assert_eq!((table.reported(), table.attributed(7).tx.packets), (2, 6));
 }
 

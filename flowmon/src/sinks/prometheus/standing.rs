@@ -7,9 +7,16 @@ use foldhash::fast::RandomState;
 
 use crate::model::{FlowEvent, Outcome, Report};
 
+/// Flows that ended of which it is remembered how they stood, should they only have been evicted. All of
+/// them are forgotten together: 2 MB.
+const ENDED: usize = 32_768;
+
 /// Flows that are, or were, not allowed.
 #[derive(Debug, Default)]
-pub(super) struct Standings(HashMap<FlowKey, Standing, RandomState>);
+pub(super) struct Standings {
+    flows: HashMap<FlowKey, Standing, RandomState>,
+    ended: HashMap<FlowKey, Standing, RandomState>,
+}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Standing {
@@ -37,22 +44,33 @@ impl Standings {
     ///
     /// Once a violation, it stays counted as one. What a flow had come to before it was a violation counts
     /// too, unless it was allowed then. A flow that another process knew was counted by that one: it counts
-    /// with what is added, and as a violation when policies change to forbid it.
+    /// with what is added, and as a violation when policies change to forbid it. One that was evicted stands
+    /// as it did.
     pub(super) fn note(&mut self, report: &Report<'_>, outcome: Option<Outcome>) -> Counts {
         let key = report.flow.key;
-        if report.event == FlowEvent::Inherited {
-            self.0.insert(key, Standing::Inherited);
+        let earlier = match report.event {
+            FlowEvent::Inherited => Some(Standing::Inherited),
+            FlowEvent::Again => self.ended.remove(&key),
+            _ => None,
+        };
+        if let Some(earlier) = earlier {
+            self.flows.insert(key, earlier);
         }
         let counts = outcome.map_or(Counts::Nothing, |outcome| self.judged(report, outcome));
-        if report.event == FlowEvent::End {
-            self.0.remove(&key);
+        if report.event == FlowEvent::End
+            && let Some(standing) = self.flows.remove(&key)
+        {
+            if self.ended.len() >= ENDED {
+                self.ended.clear();
+            }
+            self.ended.insert(key, standing);
         }
         counts
     }
 
     fn judged(&mut self, report: &Report<'_>, outcome: Outcome) -> Counts {
         let key = report.flow.key;
-        let before = self.0.get(&key).copied();
+        let before = self.flows.get(&key).copied();
         let bytes = |totals: Totals| totals.tx.bytes + totals.rx.bytes;
         match (outcome, before) {
             (Outcome::Denied, Some(Standing::Denied | Standing::Inherited)) => Counts::Denied {
@@ -60,7 +78,7 @@ impl Standings {
                 bytes: bytes(report.growth),
             },
             (Outcome::Denied, None | Some(Standing::Undecided)) => {
-                self.0.insert(key, Standing::Denied);
+                self.flows.insert(key, Standing::Denied);
                 let all = match before {
                     Some(_) => report.flow.totals(),
                     None => report.growth,
@@ -71,11 +89,11 @@ impl Standings {
                 }
             }
             (Outcome::Undecided, None) => {
-                self.0.insert(key, Standing::Undecided);
+                self.flows.insert(key, Standing::Undecided);
                 Counts::Undecided
             }
             (Outcome::Allowed, Some(Standing::Inherited)) => {
-                self.0.remove(&key);
+                self.flows.remove(&key);
                 Counts::Nothing
             }
             (Outcome::Undecided | Outcome::Allowed, _) => Counts::Nothing,
@@ -148,6 +166,35 @@ mod tests {
         assert_eq!(tale.tell(Update, Some(Undecided)), Counts::Undecided);
         assert_eq!(tale.tell(Update, Some(Undecided)), Counts::Nothing);
         assert_eq!(tale.tell(Update, Some(Denied)), denied(1, 900));
+    }
+
+    #[test]
+    fn an_evicted_flow_stands_as_it_did() {
+        use FlowEvent::{Again, End, New};
+        use Outcome::{Allowed, Denied, Undecided};
+        for (before, then, counted) in [
+            (Denied, Denied, denied(0, 100)),
+            (Denied, Undecided, Counts::Nothing),
+            (Undecided, Undecided, Counts::Nothing),
+            (Undecided, Denied, denied(1, 300)),
+            (Allowed, Denied, denied(1, 100)),
+        ] {
+            let mut tale = Tale::new();
+            tale.tell(New, Some(before));
+            tale.tell(End, Some(before));
+            assert_eq!(tale.tell(Again, Some(then)), counted, "{before:?}");
+            tale.tell(End, Some(Denied));
+            // Another one by the same name.
+            assert_eq!(tale.tell(New, Some(Denied)), denied(1, 100));
+        }
+        let mut tale = Tale::new();
+        for port in 0..=u16::MAX {
+            tale.flow.key.local_port = port;
+            tale.tell(New, Some(Denied));
+            tale.tell(End, Some(Denied));
+            let Standings { flows, ended } = &tale.standings;
+            assert!(flows.is_empty() && ended.len() <= ENDED);
+        }
     }
 
     #[test]
