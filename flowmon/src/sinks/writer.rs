@@ -134,9 +134,11 @@ impl Writer {
         if self.reports == 0 {
             return;
         }
-        let next = self.written.try_recv();
-        self.under_way -= usize::from(next.is_ok());
-        let next = next.unwrap_or_default();
+        let mut next = Vec::new();
+        for portion in self.written.try_iter() {
+            self.under_way -= 1;
+            next = portion; // one is enough: a stall may have piled up all others
+        }
         let portion = std::mem::replace(&mut self.portion, next);
         let reports = std::mem::take(&mut self.reports);
         if !self.send(portion) {
@@ -319,6 +321,33 @@ mod tests {
         writer.report(|portion| portion.push(b'x'));
         writer.flush();
         assert_eq!(lost.load(Ordering::Relaxed), 4);
+    }
+
+    /// Takes nothing until nobody is there to tell it to.
+    struct Stalled(Receiver<()>);
+
+    impl Target for Stalled {
+        fn put(&mut self, _: &[u8]) -> io::Result<()> {
+            self.0.recv().map_or(Ok(()), |()| Ok(()))
+        }
+    }
+
+    #[test]
+    fn what_a_stall_piled_up_is_not_kept() {
+        let (gate, closed) = channel();
+        let (mut writer, _ended) = Writer::to(Stalled(closed));
+        let mut hand_over = || {
+            writer.report(|portion| portion.push(b'x'));
+            writer.flush();
+            writer.under_way
+        };
+        assert!((0..100).map(|_| hand_over()).all(|under_way| under_way > 0));
+        drop(gate);
+        let is_one = (0..5000).any(|_| {
+            std::thread::sleep(Duration::from_millis(1));
+            hand_over() == 1
+        });
+        assert!(is_one, "all others have come back");
     }
 
     #[test]
