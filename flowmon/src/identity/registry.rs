@@ -7,6 +7,7 @@ use std::{
     sync::Arc,
 };
 
+use foldhash::fast::RandomState;
 use ipnetwork::IpNetwork;
 use jiff::Timestamp;
 
@@ -32,7 +33,7 @@ pub struct Registry {
     /// Names of the interfaces that lead to endpoints.
     interfaces: BTreeMap<u32, String>,
     snapshots: BTreeMap<IdentitySource, Snapshot>,
-    attachments: HashMap<u32, Attachment>,
+    attachments: HashMap<u32, Attachment, RandomState>,
     /// Attachments that are gone, and when they went.
     gone: VecDeque<Gone>,
     /// Who had addresses: on this host, in the cluster, as declared.

@@ -186,9 +186,7 @@ impl Identities {
 
     /// Who is at the other end of a flow; none where it has no address.
     pub(super) fn remote(&self, flow: &Flow) -> Option<&Identity> {
-        let address = flow.remote_ip()?;
-        let (first_ns, last_ns) = (flow.stats.first_ns, flow.last_ns);
-        Some(self.registry.holder(&address, first_ns, last_ns))
+        remote(&self.registry, flow)
     }
 
     /// Who is behind an interface, if anything is known of it.
@@ -218,17 +216,23 @@ impl Identities {
         self.registry.host()
     }
 
-    /// A flow is about to be told: is it to be told again once names are known?
-    pub(super) fn note(&mut self, report: &Report<'_>, endpoint: &Endpoint, now: &Moment) {
+    /// A flow is about to be told: is it to be told again once names are known? Returns who is at its
+    /// other end.
+    pub(super) fn note(
+        &mut self,
+        report: &Report<'_>,
+        endpoint: &Endpoint,
+        now: &Moment,
+    ) -> Option<&Identity> {
         let key = &report.flow.key;
         let local_open = endpoint.identity.is_open();
-        let remote = self.remote(report.flow);
+        let remote = remote(&self.registry, report.flow);
         let remote_open = remote.is_some_and(Identity::is_open);
         if report.event == FlowEvent::End || !(local_open || remote_open) {
             if !self.waiting.is_empty() {
                 self.waiting.remove(key);
             }
-            return;
+            return remote;
         }
         if self.waiting.len() < MOST_WAITING {
             self.waiting.insert(*key);
@@ -243,6 +247,7 @@ impl Identities {
                 (pause_ns * 2).min(LAST_HINT_NS),
             );
         }
+        remote
     }
 
     /// Does each source answer? One that was never there is not missed.
@@ -272,6 +277,12 @@ impl Identities {
     pub(super) const fn not_waiting(&self) -> u64 {
         self.not_waiting
     }
+}
+
+fn remote<'a>(registry: &'a Registry, flow: &Flow) -> Option<&'a Identity> {
+    let address = flow.remote_ip()?;
+    let (first_ns, last_ns) = (flow.stats.first_ns, flow.last_ns);
+    Some(registry.holder(&address, first_ns, last_ns))
 }
 
 /// The API of Kubernetes, to be asked.

@@ -36,8 +36,7 @@ impl Teller {
         let Some(endpoint) = self.attachments.endpoint(report.flow.key.ifindex) else {
             return;
         };
-        self.identities.note(report, endpoint, now);
-        let remote = self.identities.remote(report.flow);
+        let remote = self.identities.note(report, endpoint, now);
         let ended = report.event == FlowEvent::End;
         let observed = Observed {
             flow: report.flow,
